@@ -1,0 +1,1 @@
+"""Deputy: the authorization server for AI agents that act for people."""

@@ -1,0 +1,144 @@
+"""SQL, the truth: the declarative base, transactions that begin as writers, and migrations kept in step."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import Connection, Engine, MetaData, create_engine, event
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import DeclarativeBase, Session
+
+from app.errors import TemporarilyUnavailable
+from app.settings import Settings, load_settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Base(DeclarativeBase):
+    """Base of every table. Constraints have names, so that migrations can speak of them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+db = SQLAlchemy(model_class=Base, disable_autonaming=True)
+"""Flask-SQLAlchemy's handle; the application binds it to the engine that `Database` then uses."""
+
+READING = "deputy_reading"
+
+
+def engine_options(settings: Settings) -> dict[str, Any]:
+    """Options of the engine: bounded waits, so that a slow database is a 503 and not a hang."""
+    if settings.database_url.startswith("sqlite"):
+        return {"connect_args": {"timeout": 5.0, "check_same_thread": False}, "pool_timeout": 2}
+    return {
+        "pool_size": settings.threads + 1,
+        "max_overflow": 4,
+        "pool_timeout": 2,
+        "pool_pre_ping": True,
+        "connect_args": {"connect_timeout": 2, "options": "-c synchronous_commit=on -c statement_timeout=5000 -c lock_timeout=2000"},
+    }
+
+
+class Database:
+    """Transactions over one engine. A writing one begins IMMEDIATE on SQLite, so it never fails half-way for a lock."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._reading = engine.execution_options(**{READING: True})
+        if engine.dialect.name == "sqlite":
+            event.listen(engine, "connect", _sqlite_connect)
+            event.listen(engine, "begin", _sqlite_begin)
+
+    @classmethod
+    def open(cls, settings: Settings) -> Database:
+        """A database outside any Flask application: the relay and the command line."""
+        return cls(create_engine(settings.database_url, **engine_options(settings)))
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """One writing transaction. Commits at the end, rolls back on any exception; SQL out of reach is a 503."""
+        with self._session(self.engine) as session:
+            yield session
+            session.commit()
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """One reading transaction."""
+        with self._session(self._reading) as session:
+            yield session
+
+    @contextmanager
+    def _session(self, engine: Engine) -> Iterator[Session]:
+        try:
+            with Session(engine, expire_on_commit=False) as session:
+                yield session
+        except IntegrityError:
+            raise
+        except (DBAPIError, PoolTimeout) as error:
+            # The driver's text can carry values of the statement: only its class goes on.
+            raise TemporarilyUnavailable(f"sql: {type(error).__name__}") from None
+
+
+def _sqlite_connect(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _sqlite_begin(connection: Connection) -> None:
+    reading = connection.get_execution_options().get(READING)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+def _alembic(settings: Settings) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "migrations"))
+    config.attributes["settings"] = settings
+    return config
+
+
+def upgrade(settings: Settings) -> None:
+    """Bring the database to the newest migration; an empty one gets everything."""
+    if settings.database_url.startswith("sqlite:///"):
+        Path(settings.database_url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    command.upgrade(_alembic(settings), "head")
+
+
+def differences(settings: Settings) -> list[Any]:
+    """What the models have and the migrated database has not, or the other way round."""
+    database = Database.open(settings)
+    with database.engine.connect() as connection:
+        return list(compare_metadata(MigrationContext.configure(connection), Base.metadata))
+
+
+def revision(settings: Settings, message: str) -> None:
+    """Write a migration for what the models gained. For developers."""
+    command.revision(_alembic(settings), message=message, autogenerate=True)
+
+
+if __name__ == "__main__":
+    import app.wiring  # noqa: F401  # every model registers itself
+
+    current = load_settings()
+    upgrade(current)
+    if sys.argv[1:2] == ["revision"]:
+        revision(current, sys.argv[2])
+    elif found := differences(current):
+        sys.exit("models and migrations differ:\n" + "\n".join(map(str, found)))

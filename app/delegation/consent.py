@@ -1,0 +1,199 @@
+"""What a human allowed: given on a page, narrowed or withdrawn at any moment, in force at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import Session
+
+from app import clock
+from app.audit import record
+from app.audit.events import ConsentGiven, ConsentNarrowed, ConsentWithdrawn, Who
+from app.delegation.models import ConsentRow
+from app.delegation.task import open_default_task
+from app.errors import NotFound, Refused
+from app.live.cache import Cache, Held, beside
+from app.live.commit import Live
+from app.live.deeds import Deed, Deeds
+from app.live.models import ThingRow, reading_of
+from app.live.things import Kind, Thing
+from app.vocabulary import Pair, Pairs, new_id
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """A human x a client (agent or application) x (resource, scope) pairs x until, with a re-delegation depth."""
+
+    id: str
+    human: str
+    client_id: str
+    agent: str | None
+    pairs: Pairs
+    depth: int
+    away: bool
+    session: str | None
+    given_at: int
+    until: int
+    ended: bool
+    auth_time: int
+    acr: str
+    amr: tuple[str, ...]
+
+    def live(self, now: int) -> bool:
+        """Whether it is neither withdrawn nor run out; `now` in seconds since 1970."""
+        return not self.ended and now < self.until
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """What a human approved on the consent page."""
+
+    human: str
+    client_id: str
+    agent: str | None
+    pairs: Pairs
+    depth: int
+    away: bool
+    session: str
+    until: int
+    auth_time: int
+    acr: str
+    amr: Sequence[str]
+    redirect_uri: str
+    shown: str
+    app: str | None = None
+    owner: str | None = None
+
+
+class Consents:
+    """Consents by id, and the deeds on them."""
+
+    def __init__(self, live: Live, deeds: Deeds) -> None:
+        self._live = live
+        self._deeds = deeds
+        self._cache = Cache(live, lambda session, key: _load(session, ConsentRow.id == key))
+
+    def find(self, consent_id: str) -> Held[Consent] | None:
+        """The consent, or None."""
+        return self._cache.find(consent_id)
+
+    def standing(self, human: str, client_id: str) -> list[Held[Consent]]:
+        """The live consents of that human for that client, the newest first."""
+        now = clock.timestamp()
+        statement = (
+            select(ConsentRow.id)
+            .where(ConsentRow.human == human, ConsentRow.client_id == client_id)
+            .where(ConsentRow.ended_at.is_(None), ConsentRow.until > now)
+            .order_by(ConsentRow.given_at.desc(), ConsentRow.id)
+        )
+        with self._live.database.reading() as session:
+            ids = list(session.scalars(statement))
+        return [held for consent_id in ids if (held := self.find(consent_id)) is not None]
+
+    def give(self, deed: Deed, approval: Approval) -> tuple[Consent, str | None]:
+        """Write down what was approved and open its default task, inside the deed. Returns both (no task for an app)."""
+        row = ConsentRow(
+            id=new_id("con"),
+            human=approval.human,
+            client_id=approval.client_id,
+            agent=approval.agent,
+            pairs=stored(approval.pairs),
+            depth=approval.depth,
+            away=approval.away,
+            session=None if approval.away else approval.session,
+            app=approval.app,
+            given_at=clock.timestamp(),
+            until=approval.until,
+            auth_time=approval.auth_time,
+            acr=approval.acr,
+            amr=list(approval.amr),
+            redirect_uri=approval.redirect_uri,
+            shown=approval.shown,
+        )
+        deed.session.add(row)
+        consent = _snapshot(row)
+        task = None
+        if consent.agent is not None:
+            task = open_default_task(deed.session, consent, self._live.reload_generation().number, "consent")
+        record(
+            deed.session,
+            ConsentGiven(
+                who=Who(human=consent.human, client=consent.client_id, owner=approval.owner),
+                consent=consent.id,
+                scope=by_resource(consent.pairs),
+                until=consent.until,
+                away=consent.away,
+                depth=consent.depth,
+                shown=approval.shown,
+                task=task,
+                app=approval.app,
+            ),
+        )
+        return consent, task
+
+    def withdraw(self, consent_id: str, *, by: Who) -> None:
+        """End a consent and everything under it, refresh tokens too. Raises NotFound; again is no harm."""
+        with self._deeds.deed() as deed:
+            row = _row(deed, consent_id)
+            row.ended_at = row.ended_at or clock.timestamp()
+            deed.end(Thing(Kind.CONSENT, consent_id))
+            record(deed.session, ConsentWithdrawn(who=by, consent=consent_id))
+
+    def narrow(self, consent_id: str, *, pairs: Pairs, until: int, by: Who) -> None:
+        """Make a consent smaller: tokens under it die, refresh tokens go on within what is left. Raises Refused, NotFound."""
+        with self._deeds.deed() as deed:
+            row = _row(deed, consent_id)
+            held = frozenset(Pair(*pair) for pair in row.pairs)
+            if row.ended_at is not None or not pairs or not pairs <= held or until > row.until:
+                raise Refused("a consent can only be made smaller")
+            row.pairs, row.until = stored(pairs), until
+            deed.end(Thing(Kind.CONSENT, consent_id))
+            record(deed.session, ConsentNarrowed(who=by, consent=consent_id, scope=by_resource(pairs), until=until))
+
+
+def by_resource(pairs: Pairs) -> Mapping[str, list[str]]:
+    """Pairs as the ledger and the pages say them: scopes by resource, both in order."""
+    return {uri: sorted(p.scope for p in pairs if p.resource == uri) for uri in sorted({p.resource for p in pairs})}
+
+
+def stored(pairs: Iterable[Pair]) -> list[list[str]]:
+    """Pairs as a JSON column holds them."""
+    return [list(pair) for pair in sorted(pairs)]
+
+
+def _row(deed: Deed, consent_id: str) -> ConsentRow:
+    row = deed.session.get(ConsentRow, consent_id)
+    if row is None:
+        raise NotFound(f"no consent {consent_id}")
+    return row
+
+
+def _load(session: Session, which: ColumnElement[bool]) -> Held[Consent] | None:
+    statement = (
+        select(ConsentRow, ThingRow.epoch, ThingRow.version).outerjoin(ThingRow, beside(Kind.CONSENT, ConsentRow.id)).where(which)
+    )
+    found = session.execute(statement).one_or_none()
+    if found is None:
+        return None
+    return Held(_snapshot(found[0]), Thing(Kind.CONSENT, found[0].id), reading_of(found[1], found[2]))
+
+
+def _snapshot(row: ConsentRow) -> Consent:
+    return Consent(
+        id=row.id,
+        human=row.human,
+        client_id=row.client_id,
+        agent=row.agent,
+        pairs=frozenset(Pair(*pair) for pair in row.pairs),
+        depth=row.depth,
+        away=row.away,
+        session=row.session,
+        given_at=row.given_at,
+        until=row.until,
+        ended=row.ended_at is not None,
+        auth_time=row.auth_time,
+        acr=row.acr,
+        amr=tuple(row.amr),
+    )

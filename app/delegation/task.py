@@ -1,0 +1,147 @@
+"""One piece of work: every delegated token belongs to one, and `txn` names it (RFC 8417)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app import clock
+from app.audit import record
+from app.audit.events import Revoked, TaskOpened, Who
+from app.delegation.models import TaskRow
+from app.errors import NotFound
+from app.live.cache import Cache, Held, beside
+from app.live.commit import Live
+from app.live.deeds import Deeds
+from app.live.models import ThingRow, reading_of
+from app.live.things import Kind, Thing
+from app.vocabulary import new_id
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task as the token path sees it."""
+
+    id: str
+    consent: str
+    human: str
+    agent: str
+    default: bool
+    generation: int
+    deadline: int
+    ended: bool
+
+    def live(self, now: int, generation: int) -> bool:
+        """Whether it runs: not ended, not past its deadline, not of an earlier generation of the live state."""
+        return not self.ended and now < self.deadline and self.generation == generation
+
+
+class Consented(Protocol):
+    """What a task needs to know of the consent it runs under."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def human(self) -> str: ...
+    @property
+    def agent(self) -> str | None: ...
+    @property
+    def until(self) -> int: ...
+
+
+class Tasks:
+    """Tasks by id, the default task of a consent, and the deeds on them."""
+
+    def __init__(self, live: Live, deeds: Deeds) -> None:
+        self._live = live
+        self._deeds = deeds
+        self._cache = Cache(live, _load)
+        self._default = Cache(live, _load_default)
+
+    def find(self, task_id: str) -> Held[Task] | None:
+        """The task, or None."""
+        return self._cache.find(task_id)
+
+    def default(self, consent: Consented) -> Held[Task] | None:
+        """The default task of a consent, opened anew when only the clock or a new generation ended the last.
+
+        None when a person ended it: the agent cannot bring it back.
+        """
+        held = self._default.find(consent.id)
+        generation = self._live.generation().number
+        if held is not None and (held.value.ended or held.value.live(clock.timestamp(), generation)):
+            return None if held.value.ended else held
+        with self._deeds.deed() as deed:
+            # Another worker may have opened it since: the deed's lock makes this look the last word.
+            latest = _load_default(deed.session, consent.id)
+            if latest is None or (not latest.value.ended and not latest.value.live(clock.timestamp(), generation)):
+                open_default_task(deed.session, consent, generation, "new generation" if latest else "first use")
+        if held is not None:
+            self._default.forget(held.thing)
+        return self._default.find(consent.id)
+
+    def end(self, task_id: str, *, by: Who) -> None:
+        """End a task for good; its tokens are dead. Raises NotFound; again is no harm."""
+        with self._deeds.deed() as deed:
+            row = deed.session.get(TaskRow, task_id)
+            if row is None:
+                raise NotFound(f"no task {task_id}")
+            if row.ended_at is None:
+                row.ended_at, row.ended_by = clock.timestamp(), by.operator or by.human or "agent"
+            deed.end(Thing(Kind.TASK, task_id))
+            record(deed.session, Revoked(who=by, kind=Kind.TASK.value, id=task_id))
+
+
+def open_default_task(session: Session, consent: Consented, generation: int, cause: str) -> str:
+    """Open the default task of a consent, inside a deed. Returns its id."""
+    task_id = new_id("tsk")
+    agent = consent.agent or ""
+    session.add(
+        TaskRow(
+            id=task_id,
+            consent=consent.id,
+            human=consent.human,
+            agent=agent,
+            generation=generation,
+            opened_at=clock.timestamp(),
+            deadline=consent.until,
+        )
+    )
+    record(session, TaskOpened(who=Who(human=consent.human), task=task_id, consent=consent.id, cause=cause))
+    return task_id
+
+
+def _load(session: Session, task_id: str) -> Held[Task] | None:
+    statement = (
+        select(TaskRow, ThingRow.epoch, ThingRow.version)
+        .outerjoin(ThingRow, beside(Kind.TASK, TaskRow.id))
+        .where(TaskRow.id == task_id)
+    )
+    found = session.execute(statement).one_or_none()
+    if found is None:
+        return None
+    row: TaskRow = found[0]
+    task = Task(
+        id=row.id,
+        consent=row.consent,
+        human=row.human,
+        agent=row.agent,
+        default=row.default,
+        generation=row.generation,
+        deadline=row.deadline,
+        ended=row.ended_at is not None,
+    )
+    return Held(task, Thing(Kind.TASK, row.id), reading_of(found[1], found[2]))
+
+
+def _load_default(session: Session, consent_id: str) -> Held[Task] | None:
+    newest = session.scalar(
+        select(TaskRow.id)
+        .where(TaskRow.consent == consent_id, TaskRow.default.is_(True))
+        .order_by(TaskRow.generation.desc(), TaskRow.opened_at.desc())
+        .limit(1)
+    )
+    return None if newest is None else _load(session, newest)

@@ -1,0 +1,143 @@
+"""The words of the RFCs, spelled once. Strings on the wire are exactly these values."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class GrantType(StrEnum):
+    """`grant_type` values served at the token endpoint (RFC 6749 §4, RFC 8693 §2.1)."""
+
+    AUTHORIZATION_CODE = "authorization_code"
+    CLIENT_CREDENTIALS = "client_credentials"
+    REFRESH_TOKEN = "refresh_token"
+    TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+
+
+class TokenTypeURI(StrEnum):
+    """Token type identifiers (RFC 8693 §3) and the one of our own: a consent named by its id."""
+
+    ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
+    JWT = "urn:ietf:params:oauth:token-type:jwt"
+    CONSENT = "urn:deputy:params:oauth:token-type:consent"
+
+
+class JWTType(StrEnum):
+    """The `typ` header that keeps one kind of JWT from passing as another (RFC 8725 §3.11)."""
+
+    ACCESS_TOKEN = "at+jwt"
+    HANDOVER = "handover+jwt"
+    ID_TOKEN = "JWT"
+    CLIENT_ASSERTION = "client-authentication+jwt"
+    INTROSPECTION = "token-introspection+jwt"
+    CHECKPOINT = "checkpoint+jwt"
+
+
+class AuthMethod(StrEnum):
+    """`token_endpoint_auth_method` values (RFC 7591 §2, OIDC Core §9)."""
+
+    PRIVATE_KEY_JWT = "private_key_jwt"
+    CLIENT_SECRET_BASIC = "client_secret_basic"
+    CLIENT_SECRET_POST = "client_secret_post"
+    NONE = "none"
+
+
+class ClientKind(StrEnum):
+    """What stands behind a `client_id`."""
+
+    AGENT = "agent"
+    APP = "app"
+    RESOURCE = "resource"
+
+
+class AgentState(StrEnum):
+    """Lifecycle of an agent. Only an active one authenticates; retired is for ever."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    RETIRED = "retired"
+
+
+class KeyState(StrEnum):
+    """Lifecycle of a signing key. JWKS publishes all but the revoked."""
+
+    NEXT = "next"
+    ACTIVE = "active"
+    RETIRING = "retiring"
+    REVOKED = "revoked"
+
+
+class KeyUse(StrEnum):
+    """What a key of the store signs. The two never mix."""
+
+    TOKEN = "token"
+    LEDGER = "ledger"
+
+
+class SigningAlg(StrEnum):
+    """JWS algorithms we sign with and accept (RFC 7518 §3.1, RFC 8037). Nothing symmetric, never `none`."""
+
+    ES256 = "ES256"
+    EDDSA = "EdDSA"
+    RS256 = "RS256"
+    PS256 = "PS256"
+
+
+class Outcome(StrEnum):
+    """How a decision or deed ended, as the ledger says it."""
+
+    PERMIT = "permit"
+    DENY = "deny"
+    DONE = "done"
+
+
+ACTOR_PROFILE_AGENT = "ai_agent"
+"""`act.sub_profile` of an agent (OAuth Actor Profile)."""
+
+RESOURCE_ACCESS = "resource_access"
+"""`type` of our authorization_details (RFC 9396): which actions at which resource."""
+
+OPENID_SCOPES = frozenset({"openid", "profile", "email", "offline_access"})
+"""Scopes of OIDC Core §5.4 and §11: they belong to the sign-in, never to a resource."""
+
+JWT_BEARER_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+"""`client_assertion_type` (RFC 7523 §2.2)."""
+
+
+class Pair(NamedTuple):
+    """What authority is made of: one scope at one resource. The same scope name at two resources is two things."""
+
+    resource: str
+    scope: str
+
+
+Pairs = frozenset[Pair]
+ScopeSet = frozenset[str]
+
+SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+")
+MAX_SCOPES = 64
+MAX_SCOPE_LENGTH = 2048
+
+
+def parse_scope(text: str) -> ScopeSet:
+    """The tokens of a `scope` value (RFC 6749 §3.3). Raises ValueError when it does not follow the grammar or is too long."""
+    if len(text) > MAX_SCOPE_LENGTH:
+        raise ValueError("scope too long")
+    tokens = text.split(" ")
+    if len(tokens) > MAX_SCOPES or not all(SCOPE_TOKEN.fullmatch(token) for token in tokens):
+        raise ValueError("malformed scope")
+    return frozenset(tokens)
+
+
+def format_scope(scope: Iterable[str]) -> str:
+    """A `scope` value: space-separated, in an order that does not change from one answer to the next."""
+    return " ".join(sorted(scope))
+
+
+def new_id(prefix: str) -> str:
+    """A fresh opaque identifier, URL-safe, never reused: 128 random bits after a prefix that tells its kind."""
+    return f"{prefix}_{secrets.token_urlsafe(16)}"
