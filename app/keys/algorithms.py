@@ -1,7 +1,8 @@
 """The JWS algorithms: how each is written in a header, and joserfc's implementation of it.
 
-joserfc's own entry points warn about the name "EdDSA" (RFC 9864 prefers "Ed25519"), cap the header at 512 bytes and
-parse what we have parsed already; so its algorithms are used directly, over exactly the bytes that our parser saw.
+joserfc's own entry points warn about the name "EdDSA" (RFC 9864 prefers "Ed25519"), cap the header at 512
+bytes and parse what we have parsed already; so its algorithms are used directly, over exactly the bytes that
+our parser saw.
 """
 
 from __future__ import annotations

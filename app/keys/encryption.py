@@ -26,7 +26,7 @@ class CannotOpen(Exception):
 
 
 class KeyEncryption:
-    """Seals and opens private keys with the key-encryption key, and derives secrets from it. Has no repr of it."""
+    """Seals and opens private keys with the key-encryption key, and derives secrets from it."""
 
     def __init__(self, kek: bytes) -> None:
         if len(kek) != KEY_BYTES:
@@ -52,13 +52,13 @@ class KeyEncryption:
         return bytes(token.payload)
 
     def derive(self, purpose: str, length: int = KEY_BYTES) -> bytes:
-        """A secret of `length` bytes for one purpose: HKDF with SHA-256 (RFC 5869). Same purpose, same secret."""
+        """A secret of `length` bytes for one purpose, always the same: HKDF with SHA-256 (RFC 5869)."""
         info = b"deputy:" + purpose.encode()
         return HKDF(algorithm=hashes.SHA256(), length=length, salt=None, info=info).derive(self._kek)
 
 
 def ensure_own_key(settings: Settings) -> None:
-    """Development only: make a key-encryption key in `settings.own_key_file` when none is configured and none is there.
+    """Development only: make a key-encryption key in `settings.own_key_file` when there is none at all.
 
     Raises `ConfigurationError` when the file can be read by others.
     """

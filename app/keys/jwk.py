@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from joserfc import jwk as joserfc_jwk
+from joserfc.errors import JoseError
 from jwcrypto.jwk import JWK
 
 from app.keys.algorithms import CLASSES, OF_KEY_TYPE, WIRE, PrivateOrPublicKey
@@ -66,8 +67,8 @@ def import_client_keys(jwks: Mapping[str, Any]) -> tuple[VerificationKey, ...]:
 def import_public_key(jwk: Any) -> VerificationKey:
     """One public JWK for signatures: EC P-256, OKP Ed25519 or RSA of 2048 bits and more.
 
-    Raises ValueError with a sentence for a private or symmetric key, a weak or unknown one, one not on its curve,
-    and one meant for anything but signatures.
+    Raises ValueError with a sentence for a private or symmetric key, a weak or unknown one, one not on its
+    curve, and one meant for anything but signatures.
     """
     if not isinstance(jwk, Mapping):
         raise ValueError("A key is a JSON object (RFC 7517).")
@@ -84,13 +85,13 @@ def import_public_key(jwk: Any) -> VerificationKey:
     bare: dict[str, Any] = {"kty": kty} | {name: jwk[name] for name in _PUBLIC_MEMBERS[kty]}
     try:
         key = CLASSES[kty].import_key(bare)
-    except ValueError:
+    except (ValueError, JoseError):
         raise ValueError("The key is not a point on its curve or not a valid modulus.") from None
     return VerificationKey(kid, algorithms, joserfc_jwk.thumbprint(bare), key)
 
 
 def thumbprint(jwk: Mapping[str, Any]) -> str:
-    """The SHA-256 thumbprint of a JWK, private or public (RFC 7638). Raises ValueError when it is not a key we know."""
+    """The SHA-256 thumbprint of a JWK, private or public (RFC 7638). Raises ValueError for another type."""
     kty = jwk.get("kty")
     if not isinstance(kty, str) or kty not in _PUBLIC_MEMBERS:
         raise ValueError("The key type must be EC, OKP or RSA.")
@@ -174,7 +175,7 @@ def _check_ec(jwk: Mapping[str, Any]) -> None:
 def _check_okp(jwk: Mapping[str, Any]) -> None:
     if jwk.get("crv") != "Ed25519":
         raise ValueError("An OKP key must be on the curve Ed25519.")
-    # The library takes any 32 bytes; a point of low order would verify signatures nobody made (RFC 8725 §3.4).
+    # The library takes any 32 bytes; a point of low order verifies signatures nobody made (RFC 8725 §3.4).
     if not _is_sound_ed25519(_octets(jwk, "x", 32)):
         raise ValueError("The Ed25519 key is not a point of the curve's large group.")
 
@@ -189,7 +190,7 @@ def _check_rsa(jwk: Mapping[str, Any]) -> None:
 
 
 def _is_sound_ed25519(encoded: bytes) -> bool:
-    """Whether 32 octets are the canonical encoding of a curve point whose order is not 1, 2, 4 or 8 (RFC 8032 §5.1.3)."""
+    """Whether 32 octets are canonical for a curve point whose order is not 1, 2, 4 or 8 (RFC 8032 §5.1.3)."""
     p = _CURVE25519_P
     number = int.from_bytes(encoded, "little")
     sign, y = number >> 255, number & (2**255 - 1)

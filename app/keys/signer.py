@@ -34,7 +34,7 @@ class SigningKey:
 
     @property
     def thing(self) -> Thing:
-        """What a token signed by this key hangs on. Its epoch is 0 until the key is revoked, which is for ever."""
+        """What a token signed by this key hangs on. Its epoch is 0 until the key is revoked, for ever."""
         return Thing(Kind.KEY, self.kid)
 
 
@@ -69,7 +69,7 @@ def sign(claims: Mapping[str, Any], typ: str, key: SigningKey) -> str:
 
 
 def import_signing_key(jwk: Mapping[str, Any], alg: SigningAlg | None = None) -> SigningKey:
-    """A private JWK, ready to sign. An RSA key costs 30 to 45 ms: once. Raises ValueError when it is not a private key.
+    """A private JWK, ready to sign. An RSA key costs 30 to 45 ms: once. Raises ValueError for any other.
 
     `alg` is the JWK's own where left out; `kid` is the JWK's or its thumbprint.
     """

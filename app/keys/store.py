@@ -1,4 +1,4 @@
-"""The signing keys: next, active, retiring, revoked. SQL is the truth; a worker holds an immutable snapshot of it."""
+"""The signing keys: next, active, retiring, revoked. SQL is the truth, a worker holds a snapshot of it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from app.keys.jwk import VerificationKey, generate_client_key, public_part
 from app.keys.models import SigningKeyRow
 from app.keys.signer import SigningKey, import_signing_key
 from app.keys.snapshot import KeyInfo, Sealed, Snapshot, info, take
+from app.keys.watch import NEVER, Watch
 from app.live.commit import Live
 from app.live.deeds import Deed, Deeds
 from app.live.models import read_thing
@@ -30,11 +31,9 @@ FRESH = 1.0
 """Seconds a snapshot is taken for current without asking SQL for the version of `KEYS`."""
 
 RETAIN = 86_400
-"""Seconds a retired token key still verifies: longer than any token lives, and while an ID token may be a logout hint."""
+"""Seconds a retired token key still verifies: more than a token lives, and while ID tokens are logout hints."""
 
 LEDGER_ALG = SigningAlg.ES256
-
-NEVER = float("-inf")
 
 KeyInfos = list[KeyInfo]
 
@@ -47,7 +46,7 @@ def no_record(_session: Session, _event: str, _facts: dict[str, str]) -> None:
 
 
 class KeyStore:
-    """The keys of the deployment: what signs, what verifies, and the deeds that change either. Thread safe."""
+    """The keys of the deployment: what signs, what verifies, and the deeds on them. Thread safe."""
 
     def __init__(
         self, live: Live, encryption: KeyEncryption, *, record: Record = no_record, retain: int = RETAIN
@@ -58,9 +57,8 @@ class KeyStore:
         self._record = record
         self._retain = retain
         self._snapshot: Snapshot | None = None
-        self._checked = NEVER
-        self._trouble = False
-        self._looking = threading.Lock()
+        self._watch = Watch(self._ask)
+        self._needed = NEVER
         self._opened: dict[str, SigningKey] = {}
         self._opening = threading.Lock()
         live.caches.append(self)
@@ -75,7 +73,7 @@ class KeyStore:
         return self._active(KeyUse.TOKEN, alg)
 
     def ledger_key(self) -> SigningKey:
-        """The active key for checkpoints. Raises `TemporarilyUnavailable` when there is none that can be opened."""
+        """The active key for checkpoints. Raises `TemporarilyUnavailable` as above."""
         return self._active(KeyUse.LEDGER, LEDGER_ALG)
 
     def reading(self) -> Reading:
@@ -94,7 +92,7 @@ class KeyStore:
         return self._current().ledger_keys.get(kid) or self._asked_again().ledger_keys.get(kid)
 
     def public_jwks(self) -> dict[str, Any]:
-        """The JWK Set of token keys (RFC 7517 §5): active, next and retiring. At most `FRESH` seconds old."""
+        """The JWK Set of token keys (RFC 7517 §5): active, next, retiring. At most `FRESH` seconds old."""
         return {"keys": [dict(key) for key in self._current().token_jwks]}
 
     def public_jwks_bytes(self) -> bytes:
@@ -119,7 +117,7 @@ class KeyStore:
     # Deeds
 
     def create_first(self, algs: Iterable[SigningAlg] = (SigningAlg.ES256, SigningAlg.RS256)) -> None:
-        """Make what a new deployment lacks: active and next for each algorithm, and the ledger's key. Idempotent."""
+        """Make what is missing: active and next for each algorithm, and the ledger's key. Idempotent."""
         for alg in algs:
             self.ensure_alg(alg)
         self._ensure(KeyUse.LEDGER, LEDGER_ALG, (KeyState.ACTIVE,))
@@ -129,9 +127,9 @@ class KeyStore:
         self._ensure(KeyUse.TOKEN, alg, (KeyState.ACTIVE, KeyState.NEXT))
 
     def rotate(self, alg: SigningAlg) -> str:
-        """Next becomes active, active retiring, and there is a new next. Returns the kid that signs from now on.
+        """Next becomes active, active retiring, and there is a new next. Returns the kid that signs now.
 
-        The key that takes over has been in the JWK Set since the rotation before, so nobody meets it unprepared.
+        The key that takes over has been published since the rotation before, so nobody meets it unprepared.
         Raises `NotFound` when the algorithm is not in use, `NotYetInForce` when only SQL has it.
         """
         private = generate_client_key(alg)
@@ -143,7 +141,7 @@ class KeyStore:
             if active is not None:
                 _stop(deed.session, active, KeyState.RETIRING)
             self._promote(deed, upcoming)
-            self._add(deed, KeyUse.TOKEN, KeyState.NEXT, private)
+            self._say(deed, "key.created", self._add(deed, KeyUse.TOKEN, KeyState.NEXT, private))
             deed.change(KEYS)
             return upcoming.kid
 
@@ -197,57 +195,33 @@ class KeyStore:
     def forget(self, thing: Thing) -> None:
         """A commit met another version: ask SQL before the next use (`Live.caches`)."""
         if thing.kind in {Kind.KEYS, Kind.KEY}:
-            self._checked = NEVER
+            self._needed = clock.monotonic()
 
     def _current(self) -> Snapshot:
-        held = self._snapshot
-        if held is None or clock.monotonic() - self._checked > FRESH:
-            self._look(since=clock.monotonic() - FRESH)
-            held = self._snapshot
-        if held is None:
+        """What SQL said at most `FRESH` seconds ago; the last it said while it is away.
+
+        The latter is safe: keys change in SQL only, and a revoked one has moved its epoch, which Redis knows.
+        """
+        moment = max(self._needed, clock.monotonic() - FRESH)
+        if self._watch.answered <= moment:
+            self._watch.answered_since(moment)
+        if self._snapshot is None:
             raise TemporarilyUnavailable("the signing keys were never read")
-        return held
+        return self._snapshot
 
     def _asked_again(self) -> Snapshot:
-        self._look(since=clock.monotonic())
-        if self._trouble:
+        """What SQL says now, for what the snapshot does not have. Raises `TemporarilyUnavailable`."""
+        if not self._watch.answered_since(clock.monotonic()) or self._snapshot is None:
             raise TemporarilyUnavailable("a key is not known while SQL is away")
-        return self._current()
-
-    def _look(self, *, since: float) -> None:
-        """See that the snapshot was compared with SQL after `since`. While SQL is away the last one stands.
-
-        That is safe: keys change in SQL only, and a revoked one has moved its epoch, which Redis knows. Nobody waits
-        twice for a database that is away: after one failure it is asked in the background.
-        """
-        if self._trouble:
-            if clock.monotonic() - self._checked > FRESH and self._looking.acquire(blocking=False):
-                threading.Thread(target=self._ask_and_release, daemon=True).start()
-            return
-        with self._looking:
-            if self._checked <= since and not self._trouble:
-                self._ask()
-
-    def _ask_and_release(self) -> None:
-        try:
-            self._ask()
-        finally:
-            self._looking.release()
+        return self._snapshot
 
     def _ask(self) -> None:
-        asked = clock.monotonic()
         held = self._snapshot
-        try:
-            with self._database.reading() as session:
-                # The version first: then rows may be newer than it, never older, and a commit under it says "moved".
-                reading = read_thing(session, KEYS)
-                if held is None or held.reading != reading:
-                    self._hold(take(reading, session.scalars(_all_keys())))
-        except TemporarilyUnavailable:
-            self._trouble = held is not None
-        else:
-            self._trouble = False
-        self._checked = asked
+        with self._database.reading() as session:
+            # The version first: rows may be newer than it, never older, and a commit under it says "moved".
+            reading = read_thing(session, KEYS)
+            if held is None or held.reading != reading:
+                self._hold(take(reading, session.scalars(_all_keys())))
 
     def _hold(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
@@ -287,7 +261,7 @@ class KeyStore:
                 yield deed
         finally:
             # Also when only SQL has it: our own snapshot must not be the last to know.
-            self._checked = NEVER
+            self._needed = clock.monotonic()
 
     def _ensure(self, use: KeyUse, alg: SigningAlg, states: tuple[KeyState, ...]) -> None:
         with self._database.reading() as session:
@@ -368,7 +342,7 @@ def _find(session: Session, use: KeyUse, alg: SigningAlg, state: KeyState) -> Si
 
 
 def _stop(session: Session, row: SigningKeyRow, state: KeyState) -> None:
-    """The key will never sign again: its private part goes. Flushed at once, before another takes its place."""
+    """The key never signs again: its private part goes. Flushed at once, before another takes its place."""
     row.state = state.value
     row.private_jwe = ""
     row.retired_at = row.retired_at or clock.timestamp()

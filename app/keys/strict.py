@@ -95,7 +95,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _integer(text: str) -> int:
     if len(text) > MAX_NUMBER or abs(number := int(text)) > MAX_INTEGER:
         raise Malformed("integer out of range")
-    return number if text[0] != "-" else -number
+    return number
 
 
 def _float(text: str) -> float:

@@ -1,7 +1,7 @@
 """The one verifier of every JWT: access and hand-over tokens, client assertions, ID token hints, checkpoints.
 
-It proves who signed which claims. Whether the claims are for us and still good is the caller's to say, with the
-small checks at the end; whether the token is alive is Redis'.
+It proves who signed which claims. Whether the claims are for us and still good is the caller's to say, with
+the small checks at the end; whether the token is alive is Redis'.
 """
 
 from __future__ import annotations
@@ -100,9 +100,9 @@ def verify(
 ) -> VerifiedJWT:
     """The claims of a JWT signed by the key that `find_key` gives for its header. Raises `JWTRefused`.
 
-    `typ` holds the acceptable types, compared as media types (RFC 8725 §3.11, RFC 7515 §4.1.9). `find_key` sees a
-    header whose `alg` and `kid` are strings and may look up `kid` only in what it already trusts; `jwk`, `jku`, `x5u`
-    and `x5c` are never followed. Not checked here: `iss`, `aud`, times, liveness.
+    `typ` holds the acceptable types, compared as media types (RFC 8725 §3.11, RFC 7515 §4.1.9). `find_key`
+    sees a header whose `alg` and `kid` are strings and may look up `kid` only in what it already trusts;
+    `jwk`, `jku`, `x5u` and `x5c` are never followed. Not checked here: `iss`, `aud`, times, liveness.
     """
     return _verified(unverified_jwt, find_key, typ, algorithms, max_bytes)[0]
 
@@ -161,7 +161,7 @@ def _algorithm(header: Header, algorithms: frozenset[SigningAlg]) -> SigningAlg:
 
 
 def _check_header(header: Header, typ: frozenset[str]) -> None:
-    # crit and b64 change what was signed or ask for what we do not do (RFC 7515 §4.1.11, RFC 7797); zip is JWE's.
+    # crit and b64 change what was signed or ask for what we do not do (RFC 7515 §4.1.11, RFC 7797).
     for name in ("crit", "b64", "zip"):
         if name in header:
             raise JWTRefused(f"{name} is not supported")
@@ -172,7 +172,7 @@ def _check_header(header: Header, typ: frozenset[str]) -> None:
 
 
 def media_type(typ: object) -> str | None:
-    """A `typ` as it is compared: without regard to case, "application/" implied where there is no other "/"."""
+    """A `typ` as it is compared: in lower case, "application/" implied where there is no other "/"."""
     if not isinstance(typ, str):
         return None
     name = typ.lower()
@@ -208,8 +208,8 @@ class TokenVerifier:
     def verify_own(self, token: str, typ: frozenset[str]) -> VerifiedJWT:
         """The claims of a token that one of our keys signed and that is not revoked. Raises `JWTRefused`.
 
-        Raises `TemporarilyUnavailable` when the `kid` is unknown and SQL cannot be asked about it. Times, audience
-        and liveness are the caller's, every time: only the signature is remembered.
+        Raises `TemporarilyUnavailable` when the `kid` is unknown and SQL cannot be asked about it. Times,
+        audience and liveness are the caller's, every time: only the signature is remembered.
         """
         digest = sha256(token.encode("utf-8", "surrogatepass")).digest()
         known = self._recall(digest)
@@ -258,7 +258,7 @@ def require_str(claims: Mapping[str, Any], name: str, *, max_length: int = 2048)
 
 
 def require_time(claims: Mapping[str, Any], name: str) -> int:
-    """A claim that must be a NumericDate (RFC 7519 §2), in whole seconds rounded down. Raises `JWTRefused`."""
+    """A claim that must be a NumericDate (RFC 7519 §2), in whole seconds. Raises `JWTRefused`."""
     value = claims.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
         raise JWTRefused(f"{name} must be a time")
@@ -268,10 +268,10 @@ def require_time(claims: Mapping[str, Any], name: str) -> int:
 def check_times(
     claims: Mapping[str, Any], now: int, leeway: int = clock.SKEW, *, max_lifetime: int | None = None
 ) -> None:
-    """`exp` is there and ahead; `nbf` and `iat`, where there, are not (RFC 7519 §4.1.4 to 4.1.6). Raises `JWTRefused`.
+    """`exp` is there and ahead; `nbf` and `iat`, where there, are not (RFC 7519 §4.1.4 to 4.1.6).
 
-    All in seconds; `leeway` widens both ends, 0 for our own tokens. With `max_lifetime`, `exp` may be at most that
-    far ahead, counted from `iat` (now where there is none) and from now.
+    All in seconds; `leeway` widens both ends, 0 for our own tokens. With `max_lifetime`, `exp` may be at most
+    that far ahead, counted from `iat` (now where there is none) and from now. Raises `JWTRefused`.
     """
     exp = require_time(claims, "exp")
     if exp + leeway <= now:
