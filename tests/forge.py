@@ -1,4 +1,4 @@
-"""Makes JWTs that no honest library would: any header and payload bytes, signed by a real key or not at all."""
+"""Makes JWTs that no honest library would: any header and payload bytes, truly signed or not at all."""
 
 from __future__ import annotations
 

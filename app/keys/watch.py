@@ -29,9 +29,9 @@ class Watch:
         """When the last question that was answered began, in seconds of the monotonic clock."""
 
     def answered_since(self, moment: float) -> bool:
-        """Whether a question that began after `moment` was answered. Asks it and waits at most `patience` seconds.
+        """Whether a question that began after `moment` was answered. Asks it, waits `patience` seconds.
 
-        After a failure, until one succeeds: False at once, and it is asked again in the background every `pause`.
+        After a failure, until one succeeds: False at once, and it is asked in the background every `pause`.
         """
         deadline = clock.monotonic() + self._patience
         with self._changed:

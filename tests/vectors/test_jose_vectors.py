@@ -1,4 +1,4 @@
-"""The examples printed in the RFCs: RFC 7515 appendix A, RFC 7517 A.1, RFC 7638 §3.1, RFC 7797 §4.2, RFC 8037 A."""
+"""The examples printed in RFC 7515 appendix A, RFC 7517 A.1, RFC 7638 §3.1, RFC 7797 §4.2, RFC 8037 A."""
 
 from __future__ import annotations
 
@@ -85,7 +85,8 @@ def test_rfc_7515_examples_of_symmetric_and_unsecured_are_refused(token: str) ->
 
 
 def test_rfc_7797_unencoded_payload_is_refused() -> None:
-    token = "eyJhbGciOiJIUzI1NiIsImI2NCI6ZmFsc2UsImNyaXQiOlsiYjY0Il19..A5dxf2s96_n5FLueVuW1Z_vh161FwXZC4YLPff6dmDY"
+    header = "eyJhbGciOiJIUzI1NiIsImI2NCI6ZmFsc2UsImNyaXQiOlsiYjY0Il19"
+    token = f"{header}..A5dxf2s96_n5FLueVuW1Z_vh161FwXZC4YLPff6dmDY"
     with pytest.raises(JWTRefused):
         verify(token, find_key=lambda _header: None, typ=ANY_TYP, algorithms=ANY_ALG)
 
