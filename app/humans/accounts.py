@@ -1,0 +1,240 @@
+"""Accounts: who exists, who may sign in, who administers."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from hashlib import sha256
+from ipaddress import ip_address, ip_network
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
+from app import clock
+from app.audit import record
+from app.audit.events import Changed, Registered, Revoked, SignInFailed, Who
+from app.audit.models import OutboxRow
+from app.errors import NotFound, Refused, TooManyRequests
+from app.humans.models import HumanRow, SessionRow
+from app.humans.passwords import Passwords
+from app.live.commit import Live
+from app.live.deeds import Deed, Deeds
+from app.live.things import Kind, Thing
+from app.vocabulary import new_id
+
+WINDOW = 300
+"""Seconds over which wrong passwords are counted."""
+
+ADDRESS_FACTOR = 5
+"""How many times more wrong passwords an address has than a username: households and offices share one."""
+
+MAX_USERNAME = 200
+MAX_NAME = 200
+MAX_EMAIL = 320
+
+
+@dataclass(frozen=True, slots=True)
+class Human:
+    """A person. `id` is the `sub` of every token that acts for her; the username never is."""
+
+    id: str
+    username: str
+    name: str
+    email: str
+    operator: bool
+    enabled: bool
+
+
+class Accounts:
+    """Accounts by id and by username, and the deeds on them."""
+
+    def __init__(self, live: Live, deeds: Deeds, *, attempts: int = 10) -> None:
+        """`attempts`: wrong passwords for one username within `WINDOW` seconds before it must wait."""
+        self._live = live
+        self._deeds = deeds
+        self._attempts = attempts
+        self._passwords = Passwords()
+
+    def find(self, human_id: str) -> Human | None:
+        """The human with that id, or None."""
+        with self._live.database.reading() as session:
+            row = session.get(HumanRow, human_id)
+            return None if row is None else snapshot(row)
+
+    def find_by_username(self, username: str) -> Human | None:
+        """The human with exactly these bytes for a username, or None."""
+        row = self._row(username)
+        return None if row is None else snapshot(row)
+
+    def list(self) -> list[Human]:
+        """Everybody, by username."""
+        with self._live.database.reading() as session:
+            return [snapshot(row) for row in session.scalars(select(HumanRow).order_by(HumanRow.username))]
+
+    def add(
+        self, username: str, name: str, email: str, password: str, *, operator: bool = False, by: Who
+    ) -> str:
+        """Register a human. Returns her id. Raises `Refused` with a sentence for whoever asked."""
+        _check_username(username)
+        _check_text(name, "a name", MAX_NAME)
+        _check_text(email, "an e-mail address", MAX_EMAIL)
+        row = HumanRow(
+            id=new_id("hum"),
+            username=username,
+            name=name,
+            email=email,
+            password_hash=self._passwords.hash(password),
+            operator=operator,
+            created_at=clock.timestamp(),
+        )
+        try:
+            with self._deeds.deed() as deed:
+                deed.session.add(row)
+                deed.session.flush()
+                record(
+                    deed.session,
+                    Registered(who=by, kind=Kind.HUMAN.value, id=row.id, what={"operator": operator}),
+                )
+        except IntegrityError:
+            raise Refused("that username is taken") from None
+        return row.id
+
+    def set_password(self, human_id: str, password: str, *, by: Who) -> None:
+        """A new password. Whoever signed in with the old one is signed out. Raises `Refused`, `NotFound`."""
+        encoded = self._passwords.hash(password)
+        with self._deeds.deed() as deed:
+            row = _human(deed, human_id)
+            row.password_hash = encoded
+            for session_id in end_sessions(deed, human_id):
+                deed.end(Thing(Kind.SESSION, session_id))
+            record(
+                deed.session,
+                Changed(who=by, kind=Kind.HUMAN.value, id=human_id, what={"changed": ["password"]}),
+            )
+
+    def disable(self, human_id: str, *, by: Who) -> None:
+        """End all that acts for this human, and her sessions; she cannot sign in. Raises `NotFound`; again is no harm."""
+        with self._deeds.deed() as deed:
+            _human(deed, human_id).enabled = False
+            end_sessions(deed, human_id)
+            # Every token and consent hangs on the human too: one epoch ends what hangs on her sessions.
+            deed.end(Thing(Kind.HUMAN, human_id))
+            record(deed.session, Revoked(who=by, kind=Kind.HUMAN.value, id=human_id, reason="disabled"))
+
+    def enable(self, human_id: str, *, by: Who) -> None:
+        """Let her sign in again. What ended stays ended. Raises `NotFound`."""
+        with self._deeds.deed() as deed:
+            _human(deed, human_id).enabled = True
+            deed.change(Thing(Kind.HUMAN, human_id))
+            record(deed.session, Changed(who=by, kind=Kind.HUMAN.value, id=human_id, what={"enabled": True}))
+
+    def verify_password(self, username: str, password: str, address: str) -> Human | None:
+        """The human who signs in from `address`, or None: unknown, wrong and disabled are one answer and one work.
+
+        Raises `TooManyRequests`, before any expensive work, when the username or the address failed too often.
+        """
+        by_name, by_address = _counter("username", username), _counter("address", _origin(address))
+        self._throttle(by_name, by_address)
+        row = self._row(username)
+        good = self._passwords.verify(None if row is None else row.password_hash, password)
+        if row is None or not good or not row.enabled:
+            self._live.count(by_address, WINDOW)
+            self._record_failure(row, "wrong password" if not good else "disabled")
+            return None
+        self._live.clear(by_name)
+        if self._passwords.outdated(row.password_hash):
+            self._rehash(row.id, password)
+        return snapshot(row)
+
+    def _throttle(self, by_name: str, by_address: str) -> None:
+        if self._live.counted(by_address) >= self._attempts * ADDRESS_FACTOR:
+            raise TooManyRequests("wrong passwords from one address", retry_after=WINDOW)
+        # Counted before the password is looked at: a volley of guesses at once gains nothing.
+        if self._live.count(by_name, WINDOW) > self._attempts:
+            raise TooManyRequests("wrong passwords for one username", retry_after=WINDOW)
+
+    def _record_failure(self, row: HumanRow | None, reason: str) -> None:
+        """Record a failure for a known human. For nobody the record is taken back: the same work, and no way
+        to fill the ledger from outside."""
+        with self._live.database.transaction() as session:
+            who = Who(human=None if row is None else row.id)
+            identifier = record(session, SignInFailed(who=who, reason=reason))
+            session.flush()
+            if row is None:
+                session.delete(session.get_one(OutboxRow, identifier))
+
+    def _rehash(self, human_id: str, password: str) -> None:
+        encoded = self._passwords.hash(password)
+        with self._live.database.transaction() as session:
+            session.get_one(HumanRow, human_id).password_hash = encoded
+
+    def _row(self, username: str) -> HumanRow | None:
+        if problem(username):
+            return None
+        with self._live.database.reading() as session:
+            return session.scalar(select(HumanRow).where(HumanRow.username == username))
+
+
+def snapshot(row: HumanRow) -> Human:
+    """A human as the rest of the house sees her."""
+    return Human(
+        id=row.id,
+        username=row.username,
+        name=row.name,
+        email=row.email,
+        operator=row.operator,
+        enabled=row.enabled,
+    )
+
+
+def end_sessions(deed: Deed, human_id: str) -> list[str]:
+    """Mark every open sign-in session of a human ended, inside a deed. Returns their ids."""
+    rows = deed.session.scalars(
+        select(SessionRow).where(SessionRow.human == human_id, SessionRow.ended_at.is_(None))
+    ).all()
+    for row in rows:
+        row.ended_at = clock.timestamp()
+    return [row.id for row in rows]
+
+
+def problem(username: str) -> str:
+    """What is wrong with a username, in words; empty when nothing is. Nothing is folded, trimmed or repaired."""
+    if not 1 <= len(username) <= MAX_USERNAME:
+        return f"a username has 1 to {MAX_USERNAME} characters"
+    if any(unicodedata.category(char)[0] in "CZ" for char in username):
+        return "a username holds no spaces, control or invisible characters"
+    if not unicodedata.is_normalized("NFC", username):
+        return "a username must be in Unicode normal form C"
+    return ""
+
+
+def _check_username(username: str) -> None:
+    if found := problem(username):
+        raise Refused(found)
+
+
+def _check_text(text: str, what: str, longest: int) -> None:
+    if not text.strip() or len(text) > longest:
+        raise Refused(f"{what} has 1 to {longest} characters")
+    if any(unicodedata.category(char) in {"Cc", "Cs"} for char in text):
+        raise Refused(f"{what} holds no control characters")
+
+
+def _human(deed: Deed, human_id: str) -> HumanRow:
+    row = deed.session.get(HumanRow, human_id)
+    if row is None:
+        raise NotFound(f"no human {human_id}")
+    return row
+
+
+def _counter(what: str, value: str) -> str:
+    return f"login:{what}:{sha256(value.encode('utf-8', 'surrogatepass')).hexdigest()}"
+
+
+def _origin(address: str) -> str:
+    """The address, or the /64 of an IPv6 one: whoever has one address there has them all."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return "unknown"
+    return str(ip_network((parsed, 64), strict=False)) if parsed.version == 6 else str(parsed)

@@ -1,0 +1,153 @@
+"""Sign-in sessions: SQL is their truth, the cookie holds a secret of which SQL keeps the hash."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from sqlalchemy import select
+
+from app import clock
+from app.audit import record
+from app.audit.events import SignedIn, SignedOut, Who
+from app.errors import NotFound, Refused
+from app.humans.accounts import Human, end_sessions, snapshot
+from app.humans.models import HumanRow, SessionRow
+from app.live.commit import Live
+from app.live.deeds import Deed, Deeds
+from app.live.things import Kind, Thing
+from app.settings import Settings
+from app.vocabulary import new_id
+
+ACR_PASSWORD = "urn:deputy:acr:password"
+"""`acr` of a sign-in with a password alone (OIDC Core §2)."""
+
+AMR_PASSWORD = ("pwd",)
+"""`amr` of it (RFC 8176 §2)."""
+
+SEEN_EVERY = 60
+"""Seconds between two writes of `last_seen`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """A human who is signed in, since when and how well. Times in seconds since 1970."""
+
+    id: str
+    human: Human
+    auth_time: int
+    acr: str
+    amr: tuple[str, ...]
+    expires_at: int
+    """When the session ends at the latest: nothing that hangs on it should be promised for longer."""
+
+
+class Sessions:
+    """Sign-in sessions by the secret in the cookie, and the deeds on them."""
+
+    def __init__(self, live: Live, deeds: Deeds, settings: Settings) -> None:
+        self._live = live
+        self._deeds = deeds
+        self._idle = settings.session_idle
+        self._lifetime = settings.session_lifetime
+
+    def start(
+        self,
+        human: Human,
+        *,
+        acr: str = ACR_PASSWORD,
+        amr: Sequence[str] = AMR_PASSWORD,
+        replacing: SignIn | None = None,
+    ) -> tuple[SignIn, str]:
+        """Begin a session with a fresh secret, which is returned once and kept nowhere.
+
+        `replacing` is the session the browser had. The same human who proves herself again keeps it, with what hangs
+        on it, under the new secret and `auth_time`; anybody else's ends. Raises `Refused` for a disabled human.
+        """
+        secret = secrets.token_urlsafe(32)
+        now = clock.timestamp()
+        with self._deeds.deed() as deed:
+            holder = deed.session.get(HumanRow, human.id)
+            if holder is None or not holder.enabled:
+                raise Refused("this account cannot sign in")
+            row = self._renewed(deed, human, replacing)
+            row.secret_hash, row.auth_time, row.last_seen = _hash(secret), now, now
+            row.expires_at, row.acr, row.amr = now + self._lifetime, acr, list(amr)
+            record(deed.session, SignedIn(who=Who(human=human.id), session=row.id, acr=acr, amr=list(amr)))
+            return _sign_in(row, holder), secret
+
+    def read(self, secret: str) -> SignIn | None:
+        """Who is signed in under that secret, or None: ended, idle too long, too old, or the human is disabled."""
+        now = clock.timestamp()
+        statement = (
+            select(SessionRow, HumanRow)
+            .join(HumanRow, HumanRow.id == SessionRow.human)
+            .where(SessionRow.secret_hash == _hash(secret), SessionRow.ended_at.is_(None))
+            .where(SessionRow.expires_at > now, SessionRow.last_seen > now - self._idle)
+            .where(HumanRow.enabled.is_(True))
+        )
+        with self._live.database.reading() as session:
+            found = session.execute(statement).one_or_none()
+        if found is None:
+            return None
+        row, human = found
+        if now - row.last_seen >= SEEN_EVERY:
+            self._seen(row.id, now)
+        return _sign_in(row, human)
+
+    def end(self, session_id: str, by: Who) -> None:
+        """End a session, and what was allowed for as long as it lasts. Raises `NotFound`; again is no harm."""
+        with self._deeds.deed() as deed:
+            row = deed.session.get(SessionRow, session_id)
+            if row is None:
+                raise NotFound(f"no session {session_id}")
+            row.ended_at = row.ended_at or clock.timestamp()
+            _end(deed, session_id, by)
+
+    def end_all(self, human_id: str, by: Who) -> int:
+        """End every open session of a human. Returns how many there were."""
+        with self._deeds.deed() as deed:
+            ended = end_sessions(deed, human_id)
+            for session_id in ended:
+                _end(deed, session_id, by)
+        return len(ended)
+
+    def _renewed(self, deed: Deed, human: Human, old: SignIn | None) -> SessionRow:
+        """The row to sign in on: the browser's own when it is the same human's, else a new one."""
+        held = None if old is None else deed.session.get(SessionRow, old.id)
+        if held is not None and held.ended_at is None:
+            if held.human == human.id:
+                return held
+            held.ended_at = clock.timestamp()
+            _end(deed, held.id, Who(human=held.human))
+        row = SessionRow(id=new_id("ses"), human=human.id)
+        deed.session.add(row)
+        return row
+
+    def _seen(self, session_id: str, now: int) -> None:
+        with self._live.database.transaction() as session:
+            row = session.get(SessionRow, session_id)
+            if row is not None:
+                row.last_seen = now
+
+
+def _end(deed: Deed, session_id: str, by: Who) -> None:
+    deed.end(Thing(Kind.SESSION, session_id))
+    record(deed.session, SignedOut(who=by, session=session_id))
+
+
+def _sign_in(row: SessionRow, human: HumanRow) -> SignIn:
+    return SignIn(
+        id=row.id,
+        human=snapshot(human),
+        auth_time=row.auth_time,
+        acr=row.acr,
+        amr=tuple(row.amr),
+        expires_at=row.expires_at,
+    )
+
+
+def _hash(secret: str) -> str:
+    return sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

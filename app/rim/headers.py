@@ -1,0 +1,113 @@
+"""Security headers, on every answer there is."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+from flask import Flask, Response, g
+from secure import (
+    ContentSecurityPolicy,
+    CrossOriginOpenerPolicy,
+    CrossOriginResourcePolicy,
+    PermissionsPolicy,
+    ReferrerPolicy,
+    Secure,
+    StrictTransportSecurity,
+    XContentTypeOptions,
+    XFrameOptions,
+)
+
+from app.settings import Settings
+
+CSP = (
+    ("default-src", "'none'"),
+    ("style-src", "'self'"),
+    ("img-src", "'self' data:"),
+    ("script-src", "'self'"),
+    ("form-action", "'self'"),
+    ("frame-ancestors", "'none'"),
+    ("base-uri", "'none'"),
+)
+DENIED_FEATURES = (
+    "accelerometer",
+    "browsing-topics",
+    "camera",
+    "display-capture",
+    "geolocation",
+    "gyroscope",
+    "magnetometer",
+    "microphone",
+    "midi",
+    "payment",
+    "usb",
+)
+YEAR = 365 * 86400
+SOURCE_HOST = re.compile(r"[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]")
+SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
+
+
+class Headers:
+    """Sets what every answer carries, and what pages carry besides."""
+
+    def __init__(self, settings: Settings) -> None:
+        permissions = PermissionsPolicy()
+        for feature in DENIED_FEATURES:
+            permissions.add_directive(feature)
+        self._always = tuple(
+            Secure(
+                xfo=XFrameOptions().deny(),
+                xcto=XContentTypeOptions().nosniff(),
+                referrer=ReferrerPolicy().no_referrer(),
+                coop=CrossOriginOpenerPolicy().same_origin(),
+                corp=CrossOriginResourcePolicy().same_origin(),
+                permissions=permissions,
+                hsts=StrictTransportSecurity().max_age(YEAR) if settings.secure else None,
+            ).header_items()
+        )
+
+    def install(self, app: Flask) -> None:
+        """Have every answer of the application pass through `apply`."""
+        app.after_request(self.apply)
+
+    def apply(self, response: Response) -> Response:
+        """The headers of one answer. Pages are personal: nothing between us and the browser may keep one."""
+        for name, value in self._always:
+            response.headers[name] = value
+        form_action = g.get("form_action")
+        response.headers["Content-Security-Policy"] = _policy(form_action) if form_action else POLICY
+        if response.mimetype == "text/html":
+            response.headers["Cache-Control"] = "no-store"
+            response.vary.add("Cookie")
+        return response
+
+
+def allow_form_action(redirect_uri: str) -> None:
+    """Let the form of this answer end at that redirect URI: browsers hold `form-action` against the redirect as well."""
+    g.form_action = source_of(redirect_uri)
+
+
+def source_of(uri: str) -> str:
+    """The CSP source (CSP3 §2.3.1) that covers a redirect URI: its origin, or the scheme of a private-use one.
+
+    Empty for what cannot be written as a source; the form then stays with us.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme not in {"http", "https"}:
+        return f"{parts.scheme}:" if SCHEME.fullmatch(parts.scheme) else ""
+    host = parts.netloc.rpartition("@")[2]
+    name, separator, port = host.rpartition(":") if re.search(r":\d+$", host) else (host, "", "")
+    if not SOURCE_HOST.fullmatch(name):
+        return ""
+    return f"{parts.scheme}://{name}{separator}{port}"
+
+
+def _policy(form_action: str = "") -> str:
+    policy = ContentSecurityPolicy()
+    for directive, sources in CSP:
+        more = form_action if directive == "form-action" else ""
+        policy.custom_directive(directive, *f"{sources} {more}".split())
+    return policy.header_value
+
+
+POLICY = _policy()
