@@ -46,13 +46,13 @@ READING = "deputy_reading"
 def engine_options(settings: Settings) -> dict[str, Any]:
     """Options of the engine: bounded waits, so that a slow database is a 503 and not a hang."""
     if settings.database_url.startswith("sqlite"):
-        return {"connect_args": {"timeout": 5.0, "check_same_thread": False}, "pool_timeout": 2}
+        return {"connect_args": {"timeout": 2.0, "check_same_thread": False}, "pool_timeout": 2}
     return {
         "pool_size": settings.threads + 1,
         "max_overflow": 4,
         "pool_timeout": 2,
         "pool_pre_ping": True,
-        "connect_args": {"connect_timeout": 2, "options": "-c synchronous_commit=on -c statement_timeout=5000 -c lock_timeout=2000"},
+        "connect_args": {"connect_timeout": 2, "options": "-c synchronous_commit=on -c statement_timeout=2000 -c lock_timeout=1500"},
     }
 
 
@@ -98,7 +98,7 @@ class Database:
 
 def _sqlite_connect(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=2000"):
         connection.execute(f"PRAGMA {pragma}")
 
 

@@ -61,7 +61,8 @@ class TokenIssued(Event):
     session: str | None = None
     generation: int = 0
     key: str = ""
-    layers: Sequence[str] = ()
+    layers: Sequence[Mapping[str, Any]] = ()
+    """What each layer took away: pairs, or the end or depth it set."""
     issues: Sequence[str] = ()
     """What came with it: `id_token`, `refresh_token`."""
 

@@ -51,6 +51,11 @@ class Clients:
         """The client, or None for an id that was never given out."""
         return self._cache.find(client_id)
 
+    def reread(self, client_id: str) -> Held[Client] | None:
+        """The client as SQL has it now."""
+        self._cache.drop(client_id)
+        return self._cache.find(client_id)
+
 
 def load_client(session: Session, client_id: str) -> Held[Client] | None:
     """Row and version in one statement."""

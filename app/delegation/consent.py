@@ -17,8 +17,8 @@ from app.errors import NotFound, Refused
 from app.live.cache import Cache, Held, beside
 from app.live.commit import Live
 from app.live.deeds import Deed, Deeds
-from app.live.models import ThingRow, reading_of
-from app.live.things import Kind, Thing
+from app.live.models import ThingRow, parse_epochs, read_epochs, reading_of, stored_epochs, unmoved
+from app.live.things import DEPLOYMENT, Kind, Thing
 from app.vocabulary import Pair, Pairs, new_id
 
 
@@ -40,6 +40,8 @@ class Consent:
     auth_time: int
     acr: str
     amr: tuple[str, ...]
+    born: Mapping[Thing, int]
+    """The epochs it was given under; what is derived from it is born under them too."""
 
     def live(self, now: int) -> bool:
         """Whether it is neither withdrawn nor run out; `now` in seconds since 1970."""
@@ -83,13 +85,13 @@ class Consents:
         """The live consents of that human for that client, the newest first."""
         now = clock.timestamp()
         statement = (
-            select(ConsentRow.id)
+            select(ConsentRow.id, ConsentRow.born)
             .where(ConsentRow.human == human, ConsentRow.client_id == client_id)
             .where(ConsentRow.ended_at.is_(None), ConsentRow.until > now)
             .order_by(ConsentRow.given_at.desc(), ConsentRow.id)
         )
         with self._live.database.reading() as session:
-            ids = list(session.scalars(statement))
+            ids = [consent_id for consent_id, born in session.execute(statement) if unmoved(session, born)]
         return [held for consent_id in ids if (held := self.find(consent_id)) is not None]
 
     def give(self, deed: Deed, approval: Approval) -> tuple[Consent, str | None]:
@@ -111,6 +113,7 @@ class Consents:
             amr=list(approval.amr),
             redirect_uri=approval.redirect_uri,
             shown=approval.shown,
+            born=stored_epochs(read_epochs(deed.session, _hangs_on(approval))),
         )
         deed.session.add(row)
         consent = _snapshot(row)
@@ -196,4 +199,16 @@ def _snapshot(row: ConsentRow) -> Consent:
         auth_time=row.auth_time,
         acr=row.acr,
         amr=tuple(row.amr),
+        born=parse_epochs(row.born),
     )
+
+
+def _hangs_on(approval: Approval) -> list[Thing]:
+    things = [DEPLOYMENT, Thing(Kind.HUMAN, approval.human), Thing(Kind.CLIENT, approval.client_id)]
+    if approval.agent is not None:
+        things.append(Thing(Kind.AGENT, approval.agent))
+    if approval.app is not None:
+        things.append(Thing(Kind.CLIENT, approval.app))
+    if not approval.away:
+        things.append(Thing(Kind.SESSION, approval.session))
+    return things

@@ -36,6 +36,8 @@ class ConsentRow(Base):
     redirect_uri: Mapped[str] = mapped_column(String(2000))
     shown: Mapped[str] = mapped_column(String(64))
     """SHA-256 of what the page showed."""
+    born: Mapped[dict[str, int]] = mapped_column(JSON)
+    """Epochs of the human, client, agent, session and deployment it was given under: it is dead once one has moved."""
 
 
 class TaskRow(Base):

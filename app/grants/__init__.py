@@ -1,0 +1,22 @@
+"""Token endpoint, one file per grant_type: from a request to an `AccessRequest`, and no more.
+
+Owns: what each grant_type reads, and what its evidence gives.
+Promises: a grant never runs a shared step, so it cannot forget one.
+Never: authentication, decision, commit, signing.
+Specs: RFC 6749 §4, §6; RFC 7636; RFC 8693; RFC 8707 §2.2.
+"""
+
+from app.grants.authorization_code import AuthorizationCode
+from app.grants.client_credentials import ClientCredentials
+from app.grants.grant import Grant
+from app.grants.refresh_token import RefreshToken
+from app.grants.token_exchange import TokenExchange
+from app.vocabulary import GrantType
+
+GRANTS: dict[GrantType, type[Grant]] = {
+    GrantType.CLIENT_CREDENTIALS: ClientCredentials,
+    GrantType.TOKEN_EXCHANGE: TokenExchange,
+    GrantType.AUTHORIZATION_CODE: AuthorizationCode,
+    GrantType.REFRESH_TOKEN: RefreshToken,
+}
+"""The hot ones first."""

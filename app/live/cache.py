@@ -53,6 +53,12 @@ class Cache(Generic[T]):
                     self._keys.pop(oldest.thing, None)
         return held
 
+    def drop(self, key: str) -> None:
+        """Drop the entry under a key, so that the next look asks SQL."""
+        held = self._held.get(key)
+        if held is not None:
+            self.forget(held.thing)
+
     def forget(self, thing: Thing) -> None:
         """Drop the entry of a thing that moved."""
         with self._lock:

@@ -168,11 +168,12 @@ class Live:
         return reply[0].decode(), reply[1].decode() if len(reply) > 1 else ""
 
     def _moved(self, key: str) -> None:
-        """Forget what is cached of the thing, and raise Redis to what SQL says of it."""
         _deputy, _number, axis, *rest = key.split(":", 4)
-        if axis not in {"e", "v"}:
-            return
-        thing = Thing(Kind(rest[0]), rest[1])
+        if axis in {"e", "v"}:
+            self.moved(Thing(Kind(rest[0]), rest[1]))
+
+    def moved(self, thing: Thing) -> None:
+        """Forget what is cached of the thing, and raise Redis to what SQL says of it."""
         for cache in self.caches:
             cache.forget(thing)
         generation = self.reload_generation()
@@ -193,8 +194,18 @@ class Live:
         self._proven(values[0], generation)
         return values[1:]
 
-    def still(self, number: int, epochs: Mapping[Thing, int], undenied: Iterable[str], names: Iterable[str] = ()) -> tuple[bool, list[bytes | None]]:
-        """Whether a token born in generation `number` under `epochs` still lives, and the values of `names`, in one read.
+    def still(
+        self,
+        number: int,
+        epochs: Mapping[Thing, int],
+        undenied: Iterable[str],
+        *,
+        versions: Iterable[Thing] = (),
+        names: Iterable[str] = (),
+    ) -> tuple[bool, list[bytes | None]]:
+        """Whether a token born in generation `number` under `epochs` still lives, in one read.
+
+        With it come the versions of things and the values of `names`, in that order.
 
         Raises `TemporarilyUnavailable` when the copy cannot be trusted: without Redis nothing is alive or dead.
         """
@@ -202,7 +213,8 @@ class Live:
         base = prefix(generation.number)
         denied = [denied_key(generation.number, jti) for jti in undenied]
         held = [epoch_key(generation.number, thing) for thing in epochs]
-        ready, *values = self.redis.call("MGET", READY, *denied, *held, *(base + name for name in names))
+        beside = [version_key(generation.number, thing) for thing in versions] + [base + name for name in names]
+        ready, *values = self.redis.call("MGET", READY, *denied, *held, *beside)
         self._proven(ready, generation)
         now = values[len(denied) : len(denied) + len(held)]
         alive = (

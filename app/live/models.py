@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from sqlalchemy import BigInteger, CheckConstraint, Index, Integer, String, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -70,3 +72,23 @@ def read_thing(session: Session, thing: Thing) -> Reading:
         select(ThingRow.epoch, ThingRow.version).where(ThingRow.kind == thing.kind.value, ThingRow.id == thing.id)
     ).one_or_none()
     return NEVER_MOVED if row is None else Reading(row.epoch, row.version)
+
+
+def read_epochs(session: Session, things: Iterable[Thing]) -> dict[Thing, int]:
+    """The epochs that something born now is born under."""
+    return {thing: read_thing(session, thing).epoch for thing in things}
+
+
+def unmoved(session: Session, born: Mapping[str, int]) -> bool:
+    """Whether no epoch has moved since something was born under these, written as `stored_epochs` does."""
+    return all(read_thing(session, Thing.parse(name)).epoch == epoch for name, epoch in born.items())
+
+
+def stored_epochs(epochs: Mapping[Thing, int]) -> dict[str, int]:
+    """Epochs as a JSON column or a claim holds them."""
+    return {str(thing): epoch for thing, epoch in epochs.items()}
+
+
+def parse_epochs(stored: Mapping[str, int]) -> dict[Thing, int]:
+    """The inverse of `stored_epochs`. Raises ValueError for anything else."""
+    return {Thing.parse(name): int(epoch) for name, epoch in stored.items()}

@@ -51,6 +51,10 @@ class Resources:
         """The resource that introspects as this client."""
         return self._by_client.find(client_id)
 
+    def reread(self, uri: str) -> None:
+        """Ask SQL next time."""
+        self._by_uri.drop(uri)
+
 
 def load_resource(session: Session, which: ColumnElement[bool]) -> Held[Resource] | None:
     """Row and version in one statement."""

@@ -1,0 +1,45 @@
+"""What stands before every protocol endpoint: who may come in how often, and from which pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from flask import Blueprint, Request, Response
+
+from app.errors import OAuthError
+from app.rim.noise import Noise
+
+CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, Accept, MCP-Protocol-Version",
+    "Access-Control-Max-Age": "600",
+}
+
+
+class Guards:
+    """Limits by address."""
+
+    def __init__(self, noise: Noise) -> None:
+        self._noise = noise
+
+    @contextmanager
+    def admitted(self, incoming: Request) -> Iterator[None]:
+        """Count the request and, when its client authentication fails, the failure. Raises TooManyRequests."""
+        address = incoming.remote_addr or ""
+        self._noise.admit(address)
+        try:
+            yield
+        except OAuthError as error:
+            self._noise.failed(address, error)
+            raise
+
+    @staticmethod
+    def open_to_browsers(endpoint: Blueprint) -> None:
+        """CORS for endpoints without a session: metadata, JWKS, token (protocol §2)."""
+
+        @endpoint.after_request
+        def _cors(response: Response) -> Response:
+            response.headers.extend(CORS)
+            return response

@@ -1,0 +1,36 @@
+"""`/oauth/introspect` (RFC 7662, RFC 9701)."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, request
+
+from app import clock
+from app.endpoints.guards import Guards
+from app.keys.signer import sign
+from app.keys.store import KeyStore
+from app.rim.form import parse_form
+from app.rim.problems import json_response
+from app.tokens.introspection import Introspection
+from app.vocabulary import JWTType, SigningAlg
+
+SIGNED = "application/token-introspection+jwt"
+
+
+def blueprint(introspection: Introspection, keys: KeyStore, issuer: str, guards: Guards) -> Blueprint:
+    """The introspection endpoint."""
+    endpoint = Blueprint("introspection", __name__)
+
+    @endpoint.post("/oauth/introspect")
+    def introspect() -> Response:
+        with guards.admitted(request):
+            form = parse_form(request)
+            answer, caller = introspection.introspect(form)
+        if SIGNED not in form.headers["accept"]:
+            return json_response(answer)
+        # No top-level sub or exp, so that it cannot pass as a token (RFC 9701 §5).
+        claims = {"iss": issuer, "aud": caller, "iat": clock.timestamp(), "token_introspection": answer}
+        response = Response(sign(claims, JWTType.INTROSPECTION, keys.signing_key(SigningAlg.ES256)), mimetype=SIGNED)
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    return endpoint

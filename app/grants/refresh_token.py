@@ -1,0 +1,49 @@
+"""`refresh_token`: rotating, bound to its client; a second use ends the family (RFC 6749 §6, RFC 9700 §4.14.2)."""
+
+from __future__ import annotations
+
+from app.agents.agent import Agent
+from app.clients.authenticate import AuthenticatedClient
+from app.delegation.consent import Consent
+from app.errors import InvalidGrant, InvalidRequest
+from app.grants.authorized import AuthorizedGrant, Replayed
+from app.live.cache import Held
+from app.live.things import Thing
+from app.policy.access import AccessRequest
+from app.tokens.families import Refresh
+from app.vocabulary import GrantType
+
+
+class RefreshToken(AuthorizedGrant):
+    """Repeats what was authorized, within what is left of it."""
+
+    name = GrantType.REFRESH_TOKEN
+    _refresh: Refresh | None = None
+
+    def access_request(self, caller: AuthenticatedClient, agent: Held[Agent] | None, *, certain: bool) -> AccessRequest:
+        """What the human authorized, if the refresh token is this client's and was never used."""
+        value = self.request.one("refresh_token")
+        if value is None:
+            raise InvalidRequest("refresh_token is required")
+        refresh = self.registers.families.find(value)
+        if refresh is None or refresh.authorization.client_id != caller.client.client_id:
+            raise InvalidGrant("no such refresh token for this client")
+        if refresh.used and self.refresh_token is None:
+            raise Replayed("refresh_token", refresh.authorization.family)
+        if not refresh.alive:
+            raise InvalidGrant("expired, or its family has ended")
+        self._refresh = refresh
+        access = self.access_for(refresh.authorization, caller, agent)
+        return self.check_alive(access) if certain else access
+
+    def before_commit(self, _access: AccessRequest) -> None:
+        """Use the refresh token up. A crash between this and the commit burns it, never doubles it."""
+        if self._refresh is None or self.refresh_token is not None:
+            return
+        self.refresh_token = self.registers.families.rotate(self._refresh)
+        if self.refresh_token is None:
+            raise Replayed("refresh_token", self._refresh.authorization.family)
+
+    def consent_epoch(self, consent: Held[Consent]) -> dict[Thing, int]:
+        """The consent's epoch now: narrowing left the refresh token alive."""
+        return {consent.thing: consent.reading.epoch}

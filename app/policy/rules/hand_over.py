@@ -1,0 +1,21 @@
+"""To whom an agent may pass work is a list in its registration; empty means nobody (protocol §4)."""
+
+from __future__ import annotations
+
+from app.errors import InvalidRequest
+from app.policy.access import AccessRequest, Denial, TokenKind
+from app.vocabulary import GrantType
+
+
+def rule(access: AccessRequest) -> AccessRequest | Denial:
+    """A hand-over by exchange goes to an active agent on the caller's list; by a code, to whom the human consented."""
+    if access.target.kind is not TokenKind.HANDOVER:
+        return access
+    receiver = access.target.agent
+    if receiver is None or not receiver.value.active:
+        return Denial(InvalidRequest("the receiving agent is unknown or not active", layer="hand-over"))
+    if access.grant_type is not GrantType.TOKEN_EXCHANGE or access.agent is None:
+        return access
+    if receiver.value.id not in access.agent.value.hands_to:
+        return Denial(InvalidRequest("the agent may not hand over to this one", layer="hand-over"))
+    return access

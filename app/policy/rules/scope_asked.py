@@ -1,0 +1,24 @@
+"""Asking for more is an error, and so is nothing left; leaving it out means what is left, never all (protocol §5.8)."""
+
+from __future__ import annotations
+
+from app.errors import InvalidAuthorizationDetails, InvalidScope
+from app.policy.access import AccessRequest, Denial, TokenKind
+
+
+def rule(access: AccessRequest) -> AccessRequest | Denial:
+    """Narrow to `scope` at every location and to `authorization_details` pair by pair; both apply."""
+    authority, asked = access.authority, access.asked
+    if access.target.kind is TokenKind.ACCESS_TOKEN:
+        authority = authority.at(access.target.audience)
+    if asked.scope is not None:
+        if not asked.scope <= authority.scope:
+            return Denial(InvalidScope("asked for more than there is"))
+        authority = authority.for_scope(asked.scope)
+    if asked.pairs is not None:
+        if not asked.pairs <= authority.pairs:
+            return Denial(InvalidAuthorizationDetails("authorization_details is not narrower"))
+        authority = authority.narrow(pairs=asked.pairs)
+    if not authority.pairs and access.target.kind in {TokenKind.ACCESS_TOKEN, TokenKind.HANDOVER}:
+        return Denial(InvalidScope("nothing is left"))
+    return access.narrowed(authority)

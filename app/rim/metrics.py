@@ -1,0 +1,47 @@
+"""Prometheus figures: how many answers of which kind, and how long they took. No ids, no names."""
+
+from __future__ import annotations
+
+import os
+
+from flask import Flask, Response, g, request
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
+
+from app import clock
+
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
+
+
+class Metrics:
+    """The figures of this process, or of all workers where PROMETHEUS_MULTIPROC_DIR names their common folder."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._answers = Counter(
+            "deputy_http_answers", "Answers by endpoint and status", ("endpoint", "status"), registry=self._registry
+        )
+        self._seconds = Histogram(
+            "deputy_http_seconds", "Seconds to answer", ("endpoint",), buckets=BUCKETS, registry=self._registry
+        )
+
+    def install(self, app: Flask) -> None:
+        """Measure every request of the application."""
+
+        @app.before_request
+        def _begin() -> None:
+            g.began = clock.monotonic()
+
+        @app.after_request
+        def _end(response: Response) -> Response:
+            endpoint = request.endpoint or "none"
+            self._answers.labels(endpoint, str(response.status_code)).inc()
+            self._seconds.labels(endpoint).observe(clock.monotonic() - g.get("began", clock.monotonic()))
+            return response
+
+    def render(self) -> bytes:
+        """The figures in Prometheus' text form."""
+        registry = self._registry
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+            registry = CollectorRegistry()
+            multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return generate_latest(registry)

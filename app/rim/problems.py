@@ -1,0 +1,94 @@
+"""Every error becomes the RFC's answer here, and nowhere else. What the caller hears is `description`; `reason` is logged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import structlog
+from authlib.oauth2 import OAuth2Error
+from flask import Flask, Response, request
+from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.exceptions import HTTPException
+
+from app.errors import InvalidClient, InvalidRequest, OAuthError, TemporarilyUnavailable
+from app.rim.noise import Noise
+
+log = structlog.get_logger("deputy.problem")
+
+PAGES = ("/login", "/logout", "/consent", "/my/", "/oauth/authorize", "/admin")
+JSON = "application/json"
+
+
+def json_response(body: dict[str, Any], status: int = 200) -> Response:
+    """A JSON answer that nobody stores."""
+    response = Response(orjson.dumps(body), status, mimetype=JSON)
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["Pragma"] = "no-cache"
+    return response
+
+
+def problem(error: OAuthError) -> Response:
+    """The answer of RFC 6749 §5.2 for an error, with the headers its status asks for."""
+    body: dict[str, Any] = {"error": str(error.error), "error_description": error.description, **error.extra}
+    if error.error == "access_denied":
+        body["layer"] = error.layer
+    response = json_response(body, error.status_code)
+    if isinstance(error, InvalidClient):
+        response.headers["WWW-Authenticate"] = 'Basic realm="Deputy", charset="UTF-8"'
+    if error.status_code == 401 and error.error == "invalid_token":
+        response.headers["WWW-Authenticate"] = f'Bearer realm="Deputy", error="{error.error}"'
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(error.retry_after)
+    return response
+
+
+def install(app: Flask, noise: Noise, page: Callable[[Exception], Response]) -> None:
+    """Register the handlers. `page` renders an error for a human."""
+
+    def answer(error: OAuthError) -> Response:
+        noise.count(error)
+        if error.status_code == 503:
+            log.warning("unavailable", reason=error.reason)
+        else:
+            log.info("refused", error=str(error.error), layer=error.layer, reason=error.reason)
+        if request.path.startswith(PAGES) or request.path == "/":
+            return page(error)
+        return problem(error)
+
+    @app.errorhandler(OAuthError)
+    def _ours(error: OAuthError) -> Response:
+        return answer(error)
+
+    @app.errorhandler(OAuth2Error)
+    def _authlibs(error: OAuth2Error) -> Response:
+        return answer(InvalidRequest(f"authlib: {error.error}"))
+
+    @app.errorhandler(SQLAlchemyError)
+    def _sql(error: SQLAlchemyError) -> Response:
+        return answer(TemporarilyUnavailable(f"sql: {type(error).__name__}"))
+
+    @app.errorhandler(HTTPException)
+    def _http(error: HTTPException) -> Response:
+        status = error.code or 400
+        if status == 413:
+            return answer(InvalidRequest("the body is too large"))
+        if request.path.startswith("/oauth/") and request.path != "/oauth/authorize":
+            response = json_response({"error": "invalid_request", "error_description": error.name}, status)
+        else:
+            response = page(error)
+        for name, value in error.get_headers():
+            if name not in {"Content-Type", "Content-Length"}:
+                response.headers[name] = value
+        return response
+
+    @app.errorhandler(Exception)
+    def _unforeseen(error: Exception) -> Response:
+        # A bug. Its message may hold anything, so only its class and place are logged; the answer is "not safely".
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else "?"
+        log.error("unforeseen", kind=type(error).__name__, where=where)
+        return answer(TemporarilyUnavailable("unforeseen"))

@@ -1,0 +1,24 @@
+"""`scope` (RFC 8693 §4.2), `authorization_details` (RFC 9396 §9), `cnf` (RFC 7800)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.policy.access import AccessRequest, TokenKind
+from app.tokens.authorization_details import resource_access
+from app.vocabulary import format_scope
+
+
+def claims(access: AccessRequest, _issuer: str, _jti: str) -> dict[str, Any]:
+    """What it may do. A hand-over token spells it pair by pair; elsewhere the audience is the one resource."""
+    authority = access.authority
+    found: dict[str, Any] = {}
+    if access.target.kind is TokenKind.USERINFO:
+        found["scope"] = format_scope(access.openid)
+    elif authority.scope:
+        found["scope"] = format_scope(authority.scope)
+    if access.target.kind is TokenKind.HANDOVER:
+        found["authorization_details"] = resource_access(authority.pairs)
+    if authority.key is not None:
+        found["cnf"] = {"jkt": authority.key}
+    return found

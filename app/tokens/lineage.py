@@ -1,0 +1,33 @@
+"""The `deputy` claim: what a token hangs on, so that introspection needs no SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from app.live.models import parse_epochs, stored_epochs
+from app.policy.access import Lineage
+
+CLAIM = "deputy"
+
+
+def lineage_claim(lineage: Lineage, depth: int) -> dict[str, Any]:
+    """The lineage as our tokens carry it: generation, epochs, ancestors, and the depth still allowed."""
+    claim: dict[str, Any] = {"g": lineage.generation, "e": stored_epochs(lineage.epochs), "d": depth}
+    for name, value in (("p", list(lineage.parents)), ("c", lineage.consent), ("f", lineage.family), ("s", lineage.session)):
+        if value:
+            claim[name] = value
+    return claim
+
+
+def parse_lineage(claim: Mapping[str, Any]) -> tuple[Lineage, int]:
+    """The lineage and depth of a claim that our own signature covers. Raises ValueError or KeyError otherwise."""
+    lineage = Lineage(
+        generation=int(claim["g"]),
+        epochs=parse_epochs(claim["e"]),
+        parents=tuple(claim.get("p", ())),
+        consent=claim.get("c"),
+        family=claim.get("f"),
+        session=claim.get("s"),
+    )
+    return lineage, int(claim["d"])

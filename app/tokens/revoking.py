@@ -1,0 +1,74 @@
+"""A client gives a token of its own back (RFC 7009 §2); somebody else's stays as it is, and that is recorded."""
+
+from __future__ import annotations
+
+from app import clock
+from app.agents.agent import Agents
+from app.audit import serialize
+from app.audit.events import RevocationIgnored, Who
+from app.clients.authenticate import AuthenticatedClient, Authenticator
+from app.clients.request import ProtocolRequest
+from app.errors import InvalidRequest, TemporarilyUnavailable
+from app.keys.verifier import JWTRefused
+from app.live.commit import Commit, Live, Moved, UsedTwice
+from app.revocation import Revocation
+from app.tokens.families import Families
+from app.tokens.verify import TokenReader
+from app.vocabulary import ClientKind, JWTType
+
+
+class Revoking:
+    """Answers clients. 200 only for what holds; not even then is said whether there was such a token."""
+
+    def __init__(
+        self, live: Live, authenticator: Authenticator, agents: Agents, tokens: TokenReader, families: Families, revocation: Revocation
+    ) -> None:
+        self._live = live
+        self._authenticator = authenticator
+        self._agents = agents
+        self._tokens = tokens
+        self._families = families
+        self._revocation = revocation
+
+    def revoke(self, request: ProtocolRequest) -> None:
+        """Revoke `token`. Raises InvalidClient, InvalidRequest, or 503 while it does not hold everywhere."""
+        caller = self._authenticator.authenticate(request)
+        token = request.one("token")
+        if token is None:
+            raise InvalidRequest("token is required")
+        who = self._who(caller)
+        self._spend(caller)
+        if (refresh := self._families.find(token)) is not None:
+            if refresh.authorization.client_id == caller.client.client_id:
+                self._revocation.family(refresh.authorization.family, by=who)
+            else:
+                self._ignore(who)
+            return
+        try:
+            verified = self._tokens.read(token, JWTType.ACCESS_TOKEN, JWTType.HANDOVER, now=clock.timestamp())
+        except JWTRefused:
+            return
+        if verified.client_id == caller.client.client_id:
+            self._revocation.token(verified.jti, verified.authority.end, by=who)
+        else:
+            self._ignore(who)
+
+    def _who(self, caller: AuthenticatedClient) -> Who:
+        client_id = caller.client.client_id
+        agent = self._agents.of_client(client_id) if caller.client.kind is ClientKind.AGENT else None
+        if agent is None:
+            return Who(client=client_id)
+        return Who(actors=(agent.value.uri,), client=client_id, owner=agent.value.owner)
+
+    def _spend(self, caller: AuthenticatedClient) -> None:
+        versions = {caller.held.thing: caller.held.reading.version}
+        try:
+            self._live.commit(Commit(versions=versions, once=caller.once))
+        except UsedTwice:
+            raise caller.replayed() from None
+        except Moved:
+            raise TemporarilyUnavailable("the client was changed meanwhile", retry_after=0) from None
+
+    def _ignore(self, who: Who) -> None:
+        event = RevocationIgnored(who=who, reason="another client's token")
+        self._live.commit(Commit(record=serialize(event)[1]))
