@@ -31,7 +31,7 @@ FRESH = 1.0
 """Seconds a snapshot is taken for current without asking SQL for the version of `KEYS`."""
 
 RETAIN = 86_400
-"""Seconds a retired token key still verifies: longer than any token lives. An ID token is a hint that long."""
+"""Seconds a retired token key still verifies: more than a token lives; an ID token may be a hint at logout."""
 
 LEDGER_ALG = SigningAlg.ES256
 

@@ -92,7 +92,7 @@ def read_unverified_header(unverified_jwt: str, *, max_bytes: int = MAX_TOKEN) -
 
 
 def read_unverified_claims(unverified_jwt: str, *, max_bytes: int = MAX_TOKEN) -> Mapping[str, Any]:
-    """The claims of a JWT, strictly parsed and verified by nobody: to find whose key could. Raises as above."""
+    """The claims of a JWT, strictly parsed, verified by nobody: to find whose key could. Raises as above."""
     return _object(_take_apart(unverified_jwt, max_bytes).payload, "payload")
 
 

@@ -146,7 +146,7 @@ def test_each_bit_of_the_signature_matters(alg: SigningAlg) -> None:
     for bit in range(0, len(octets) * 8, 7):
         changed = bytearray(octets)
         changed[bit // 8] ^= 1 << bit % 8
-        assert refused(f"{unsigned}.{encode(changed)}", public) == "bad signature"
+        assert refused(f"{unsigned}.{encode(bytes(changed))}", public) == "bad signature"
 
 
 @pytest.mark.parametrize("alg", SigningAlg)
