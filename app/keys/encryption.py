@@ -17,7 +17,7 @@ from app.errors import ConfigurationError
 from app.settings import Settings
 
 ALGORITHMS = ("A256KW", "A256GCM")
-PROTECTED = {"alg": "A256KW", "enc": "A256GCM", "cty": "jwk+json"}
+PROTECTED = '{"alg":"A256KW","enc":"A256GCM","cty":"jwk+json"}'
 KEY_BYTES = 32
 
 
@@ -39,7 +39,8 @@ class KeyEncryption:
 
     def seal(self, plaintext: bytes) -> str:
         """A compact JWE of a private JWK: A256KW, A256GCM, `cty` jwk+json (RFC 7516, RFC 7517 §7)."""
-        sealed = JWE(plaintext, protected=dict(PROTECTED), algs=list(ALGORITHMS), recipient=self._jwk)
+        sealed = JWE(plaintext, PROTECTED, algs=list(ALGORITHMS))
+        sealed.add_recipient(self._jwk)
         return str(sealed.serialize(compact=True))
 
     def open(self, sealed: str) -> bytes:

@@ -31,7 +31,7 @@ FRESH = 1.0
 """Seconds a snapshot is taken for current without asking SQL for the version of `KEYS`."""
 
 RETAIN = 86_400
-"""Seconds a retired token key still verifies: more than a token lives; an ID token may be a hint at logout."""
+"""Seconds a retired token key still verifies: more than tokens live; ID tokens may be hints at logout."""
 
 LEDGER_ALG = SigningAlg.ES256
 

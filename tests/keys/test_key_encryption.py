@@ -54,7 +54,8 @@ def test_another_algorithm_or_compression_does_not_open() -> None:
         {"alg": "A256KW", "enc": "A256CBC-HS512"},
         {"alg": "A256GCMKW", "enc": "A256GCM"},
     ):
-        token = JWE(b"private", json.dumps(protected), recipient=key)
+        token = JWE(b"private", json.dumps(protected))
+        token.add_recipient(key)
         with pytest.raises(CannotOpen):
             KeyEncryption(KEK).open(token.serialize(compact=True))
 
