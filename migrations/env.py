@@ -1,0 +1,14 @@
+"""Alembic's entry: the engine of the settings it is given, batch mode so that SQLite can alter."""
+
+from __future__ import annotations
+
+import app.wiring  # noqa: F401  # every model registers itself
+from alembic import context
+from app.database import Base, Database
+
+database = Database.open(context.config.attributes["settings"])
+with database.engine.connect() as connection:
+    context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True, compare_type=True)
+    with context.begin_transaction():
+        context.run_migrations()
+    connection.commit()

