@@ -15,4 +15,4 @@ def blueprint(pages: Pages) -> Blueprint:
     def index() -> Response:
         return pages.render("home.html")
 
-    return pages.guard(home)
+    return home

@@ -76,4 +76,4 @@ def blueprint(
         form_cookie.cookie.remove(response)
         return response
 
-    return pages.guard(login)
+    return login

@@ -65,4 +65,4 @@ def blueprint(pages: Pages, sessions: Sessions, end_session_target: Target) -> B
             return pages.of(trouble)
         return onward
 
-    return pages.guard(logout)
+    return logout
