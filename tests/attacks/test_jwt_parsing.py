@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+from itertools import count
 from typing import Any
 
 import jwt as pyjwt
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jwcrypto.common import JWException
 from jwcrypto.jwk import JWK
@@ -67,6 +68,7 @@ def refused(token: str, key: VerificationKey = PUBLIC, **options: Any) -> str:
         TOKEN.replace("e", "\u0435", 1),
         "\ud800" + TOKEN,
     ],
+    ids=map(str, count()),
 )
 def test_only_the_exact_compact_form_is_a_jwt(token: str) -> None:
     refused(token)
@@ -115,6 +117,7 @@ def test_a_token_too_long_is_refused_before_decoding() -> None:
         b'{"a":' * 900 + b"1" + b"}" * 900,
         b"Example of Ed25519 signing",
     ],
+    ids=map(str, count()),
 )
 def test_a_payload_that_another_parser_could_read_otherwise_is_refused(payload: bytes) -> None:
     assert refused(forge(HEADER, payload, PRIVATE)).startswith("payload: ")
@@ -133,6 +136,7 @@ def test_a_payload_that_another_parser_could_read_otherwise_is_refused(payload: 
         b"1",
         b"[" * 5000,
     ],
+    ids=map(str, count()),
 )
 def test_a_header_that_another_parser_could_read_otherwise_is_refused(header: bytes) -> None:
     assert refused(forge(header, CLAIMS, PRIVATE)).startswith("header: ")
@@ -245,6 +249,7 @@ CLAIM_SETS = st.dictionaries(st.text("abcdef_:é", min_size=1, max_size=6), JSON
 MORE_HEADERS = st.dictionaries(st.sampled_from(["jku", "x", "cty"]), JSON_VALUES, max_size=2)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(SigningAlg), CLAIM_SETS)
 def test_what_we_sign_three_libraries_read_alike(alg: SigningAlg, claims: dict[str, Any]) -> None:
     private, public, jwk = PAIRS[alg]
@@ -268,6 +273,7 @@ def mutations(draw: st.DrawFn) -> tuple[SigningAlg, str]:
     return alg, token[:at] + ("" if kind == "delete" else text) + token[end:]
 
 
+@settings(deadline=None)
 @given(mutations())
 def test_a_token_changed_in_any_way_is_refused(case: tuple[SigningAlg, str]) -> None:
     alg, token = case
@@ -291,6 +297,7 @@ def signed_garbage(draw: st.DrawFn) -> tuple[Any, bytes]:
     return header.encode(), bytes(payload)
 
 
+@settings(deadline=None)
 @given(signed_garbage())
 @example((json.dumps(HEADER).encode(), b'{"a":1,"a":2}'))
 def test_where_we_accept_pyjwt_and_jwcrypto_accept_with_equal_claims(case: tuple[bytes, bytes]) -> None:
@@ -309,11 +316,13 @@ def test_where_we_accept_pyjwt_and_jwcrypto_accept_with_equal_claims(case: tuple
         assert json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "==")) == claims
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200) | st.binary(max_size=200).map(lambda octets: octets.decode("latin-1")))
 def test_no_text_at_all_is_more_than_refused(text: str) -> None:
     refused(text)
 
 
+@settings(deadline=None)
 @given(*[st.binary(min_size=1, max_size=70)] * 3)
 def test_no_three_parts_at_all_are_more_than_refused(header: bytes, payload: bytes, signature: bytes) -> None:
     refused(".".join(map(encode, (header, payload, signature))))

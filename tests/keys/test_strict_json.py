@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.keys.strict import MAX_DEPTH, MAX_INTEGER, Malformed, base64url, json_object, json_value
@@ -36,6 +36,7 @@ def depth(value: Any) -> int:
     return 0
 
 
+@settings(deadline=None)
 @given(values, st.booleans())
 def test_what_is_good_json_keeps_its_meaning(value: Any, ascii_only: bool) -> None:
     data = json.dumps(value, ensure_ascii=ascii_only).encode()
@@ -46,6 +47,7 @@ def test_what_is_good_json_keeps_its_meaning(value: Any, ascii_only: bool) -> No
     assert repr(parsed) == repr(orjson.loads(data))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_any_bytes_are_refused_or_mean_the_same_to_another_parser(data: bytes) -> None:
     try:
@@ -55,6 +57,7 @@ def test_any_bytes_are_refused_or_mean_the_same_to_another_parser(data: bytes) -
     assert orjson.loads(data) == value
 
 
+@settings(deadline=None)
 @given(values, st.data())
 def test_a_damaged_document_is_refused_or_still_means_one_thing(value: Any, draw: st.DataObject) -> None:
     data = bytearray(json.dumps(value).encode())
@@ -130,12 +133,14 @@ def test_surrogate_pairs_and_negative_numbers_are_fine() -> None:
     assert json_object(b'{"a":"\\ud83d\\ude00","b":-5,"c":-1.5}') == {"a": "\U0001f600", "b": -5, "c": -1.5}
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=1, max_size=80))
 def test_base64url_has_one_spelling(octets: bytes) -> None:
     text = base64.urlsafe_b64encode(octets).rstrip(b"=").decode()
     assert base64url(text) == octets
 
 
+@settings(deadline=None)
 @given(st.text("ABCQgw048-_+/= \n\r\u00e9\u0130", max_size=12))
 def test_base64url_takes_only_what_it_would_write(text: str) -> None:
     try:
