@@ -1,7 +1,12 @@
-"""A key store over a real Valkey and a real SQLite file, and a second one as another worker would have it."""
+"""A key store over a real Valkey and a real database, and a second one as another worker would have it.
+
+SQLite, or a schema of its own in the PostgreSQL that DEPUTY_TEST_DATABASE_URL names.
+"""
 
 from __future__ import annotations
 
+import os
+import secrets
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,17 +32,27 @@ class Deployment:
 
     def __init__(self, url: str, folder: Path) -> None:
         self.url = url
-        self.sqlite = folder / "deputy.sqlite"
+        self.folder = folder
+        self._postgresql = os.environ.get("DEPUTY_TEST_DATABASE_URL", "")
+        self._schema = f"keys_{secrets.token_hex(6)}"
+        if self._postgresql:
+            self._execute(f"CREATE SCHEMA {self._schema}")
         self.records: Records = []
         self.lives: list[Live] = []
         self._engines: list[Database] = []
         Base.metadata.create_all(self.database().engine)
 
     def database(self) -> Database:
-        """Another connection pool to the same file."""
-        engine = create_engine(
-            f"sqlite:///{self.sqlite}", connect_args={"timeout": 5.0, "check_same_thread": False}
-        )
+        """Another connection pool to the same database."""
+        if self._postgresql:
+            engine = create_engine(
+                self._postgresql, connect_args={"options": f"-c search_path={self._schema}"}, pool_timeout=2
+            )
+        else:
+            engine = create_engine(
+                f"sqlite:///{self.folder}/deputy.sqlite",
+                connect_args={"timeout": 5.0, "check_same_thread": False},
+            )
         self._engines.append(Database(engine))
         return self._engines[-1]
 
@@ -57,6 +72,14 @@ class Deployment:
         """Give the connections back."""
         for database in self._engines:
             database.engine.dispose()
+        if self._postgresql:
+            self._execute(f"DROP SCHEMA {self._schema} CASCADE")
+
+    def _execute(self, statement: str) -> None:
+        engine = create_engine(self._postgresql)
+        with engine.begin() as connection:
+            connection.exec_driver_sql(statement)
+        engine.dispose()
 
     def _record(self, session: Session, event: str, facts: dict[str, str]) -> None:
         assert session.in_transaction()
