@@ -159,7 +159,7 @@ def test_rsa_below_2048_bits_is_refused_and_2048_is_not() -> None:
     for bits in (1024, 2040):
         with pytest.raises(ValueError, match="2048"):
             import_public_key(rsa_jwk(bits))
-    assert import_public_key(rsa_jwk(2048))
+    assert import_public_key(rsa_jwk(2048)).algorithms
 
 
 def test_a_small_exponent_is_refused() -> None:
@@ -204,7 +204,7 @@ def test_an_ed25519_point_off_the_curve_is_refused_and_those_on_it_are_not() -> 
 
 def test_honest_ed25519_keys_are_all_taken() -> None:
     for _ in range(50):
-        assert import_public_key(public_part(generate_client_key(SigningAlg.EDDSA)))
+        assert import_public_key(public_part(generate_client_key(SigningAlg.EDDSA))).kid
 
 
 @pytest.mark.parametrize(
