@@ -43,7 +43,9 @@ DENIED_FEATURES = (
     "usb",
 )
 YEAR = 365 * 86400
-SOURCE_HOST = re.compile(r"[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]")
+AUTHORITY = re.compile(r"(?:(?P<host>[A-Za-z0-9.-]+)|\[[0-9A-Fa-f:.]+\])(?P<port>:[0-9]{1,5})?")
+NEVER = frozenset({"javascript", "data", "blob", "filesystem", "about", "vbscript"})
+"""Schemes that are no place to go to, whatever is registered."""
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 
 
@@ -90,16 +92,16 @@ def allow_form_action(redirect_uri: str) -> None:
 def source_of(uri: str) -> str:
     """The CSP source (CSP3 §2.3.1) that covers a redirect URI: its origin, or the scheme of a private-use one.
 
-    Empty for what cannot be written as a source; the form then stays with us.
+    An IPv6 address cannot be written as a source, so its port on any host stands in. Empty for what cannot be
+    written at all; the form then stays with us.
     """
     parts = urlsplit(uri)
     if parts.scheme not in {"http", "https"}:
-        return f"{parts.scheme}:" if SCHEME.fullmatch(parts.scheme) else ""
-    host = parts.netloc.rpartition("@")[2]
-    name, separator, port = host.rpartition(":") if re.search(r":\d+$", host) else (host, "", "")
-    if not SOURCE_HOST.fullmatch(name):
+        return f"{parts.scheme}:" if SCHEME.fullmatch(parts.scheme) and parts.scheme not in NEVER else ""
+    found = AUTHORITY.fullmatch(parts.netloc)
+    if found is None:
         return ""
-    return f"{parts.scheme}://{name}{separator}{port}"
+    return f"{parts.scheme}://{found['host'] or '*'}{found['port'] or ''}"
 
 
 def _policy(form_action: str = "") -> str:

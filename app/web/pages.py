@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache, partial
+from hashlib import sha256
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Flask, Response, g, make_response, redirect, render_template
@@ -40,7 +43,7 @@ class Pages:
 
     def install(self, app: Flask) -> None:
         """Give the application the filters of `text`, and the cookie of forms its way out."""
-        app.jinja_env.filters.update(FILTERS)
+        app.jinja_env.filters.update(FILTERS, static=partial(_versioned, Path(app.static_folder or "")))
         app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
         app.after_request(self.csrf.deliver)
 
@@ -85,6 +88,12 @@ class Pages:
     def _render(self, template: str, code: int, **context: object) -> Response:
         body = render_template(template, csrf=self.csrf.token, host=self._host, **context)
         return make_response(body, code)
+
+
+@cache
+def _versioned(folder: Path, name: str) -> str:
+    """The address of a static file, with a piece of its hash: a new version is fetched anew."""
+    return f"/static/{name}?v={sha256((folder / name).read_bytes()).hexdigest()[:12]}"
 
 
 def see_other(location: str) -> Response:
