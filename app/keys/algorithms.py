@@ -28,5 +28,5 @@ OF_KEY_TYPE = {
 }
 """Algorithms a key of each `kty` may be used with (RFC 7518 §3.1, RFC 8037 §3.1)."""
 
-CLASSES: dict[str, type[ECKey] | type[OKPKey] | type[RSAKey]] = {"EC": ECKey, "OKP": OKPKey, "RSA": RSAKey}
+CLASSES: dict[str, type[ECKey | OKPKey | RSAKey]] = {"EC": ECKey, "OKP": OKPKey, "RSA": RSAKey}
 """joserfc's class for each `kty`."""

@@ -51,7 +51,7 @@ def test_an_honest_token_of_each_algorithm_is_accepted_without_a_warning(alg: Si
 
 
 @pytest.mark.parametrize(
-    "alg", ["none", "None", "nOnE", "NONE", "", None, 0, True, [], ["ES256"], {"a": 1}, "es256"]
+    "alg", ["none", "None", "nOnE", "NONE", "", None, 0, True, [], ["ES256"], {"a": 1}, "es256"], ids=repr
 )
 def test_alg_none_in_any_spelling_or_type_is_refused(alg: object) -> None:
     private = PAIRS[SigningAlg.ES256][0]
