@@ -81,7 +81,7 @@ def _surfaces(app: Flask, server: Server) -> None:
         health.blueprint(live, keys, metrics, settings),
         home.blueprint(pages),
         login.blueprint(pages, server.accounts, server.sessions, form_cookie, lambda target: authorize.landing(front, target)),
-        logout.blueprint(pages, server.sessions, server.apps.end_session_target),
+        logout.blueprint(pages, server.sessions, server.sign_out_targets.find),
         authorize.blueprint(pages, front),
         my_agents.blueprint(pages, Standing(server.database), server.consents),
     ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import unicodedata
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple
@@ -141,3 +142,15 @@ def format_scope(scope: Iterable[str]) -> str:
 def new_id(prefix: str) -> str:
     """A fresh opaque identifier, URL-safe, never reused: 128 random bits after a prefix that tells its kind."""
     return f"{prefix}_{secrets.token_urlsafe(16)}"
+
+
+def is_plain(text: str, longest: int) -> bool:
+    """Whether a text for people is not blank, not longer than `longest` characters, on one line, and shows all it holds.
+
+    Control, bidi and other invisible characters make a page say something else than it says.
+    """
+    return bool(text.strip()) and len(text) <= longest and not any(unicodedata.category(c) in UNSEEN for c in text)
+
+
+UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+"""Unicode categories that a name, purpose or description does not hold."""

@@ -16,6 +16,7 @@ from app.audit.events import NOBODY, KeyMoved
 from app.authorization.answer import Answers
 from app.authorization.offer import Offers
 from app.authorization.request import Requests
+from app.authorization.sign_out import SignOutTargets
 from app.cli import cli
 from app.cli.demo import fill
 from app.clients.authenticate import Authenticator
@@ -34,7 +35,7 @@ from app.keys.store import KeyStore
 from app.keys.verifier import TokenVerifier
 from app.live.commit import Live
 from app.live.deeds import Deeds
-from app.resources.registry import ResourceRegistry
+from app.resources.registry import ResourceRegistry, check_pairs
 from app.resources.resource import Resources
 from app.revocation import Revocation
 from app.settings import Settings, load_settings, read_key_encryption_key
@@ -76,6 +77,7 @@ class Server:
     requests: Requests
     offers: Offers
     answers: Answers
+    sign_out_targets: SignOutTargets
 
 
 def embedded_redis_url(settings: Settings) -> str:
@@ -96,9 +98,9 @@ def build(settings: Settings, database: Database | None = None) -> Server:
     accounts = Accounts(live, deeds, attempts=settings.login_attempts)
     sessions = Sessions(live, deeds, settings)
     consents, tasks = Consents(live, deeds), Tasks(live, deeds)
-    revocation = Revocation(live, deeds)
+    revocation = Revocation(deeds)
     authenticator = Authenticator(live, clients, settings.issuer, pepper)
-    tokens = TokenReader(settings.issuer, verifier)
+    tokens, hints = TokenReader(settings.issuer, verifier), Hints(settings.issuer, verifier)
     families = Families(database)
     registers = Registers(
         settings=settings,
@@ -120,7 +122,7 @@ def build(settings: Settings, database: Database | None = None) -> Server:
         encryption=encryption,
         keys=keys,
         clients=clients,
-        apps=AppRegistry(live, deeds, settings, pepper),
+        apps=AppRegistry(live, deeds, pepper, check_pairs),
         accounts=accounts,
         sessions=sessions,
         resources=resources,
@@ -132,7 +134,7 @@ def build(settings: Settings, database: Database | None = None) -> Server:
         revocation=revocation,
         authenticator=authenticator,
         tokens=tokens,
-        hints=Hints(settings.issuer, verifier),
+        hints=hints,
         families=families,
         issuance=Issuance(registers, authenticator, keys, accounts, revocation),
         introspection=Introspection(live, authenticator, resources, agents, tokens),
@@ -140,6 +142,7 @@ def build(settings: Settings, database: Database | None = None) -> Server:
         requests=Requests(clients, agents, resources),
         offers=Offers(database, settings),
         answers=Answers(live, deeds, consents, families, settings),
+        sign_out_targets=SignOutTargets(clients, hints),
     )
 
 

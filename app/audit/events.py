@@ -284,6 +284,19 @@ class GenerationOpened(Event):
     name: ClassVar[str] = "generation.opened"
 
     generation: int
+    cause: str
+    drained: int
+    """Records of the generation before that were saved from the stream; what it held beyond them is lost, and dead."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordUnreadable(Event):
+    """The stream held something that no part of the server wrote: somebody else wrote into Redis."""
+
+    name: ClassVar[str] = "record.unreadable"
+
+    sha256: str
+    length: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,5 +332,6 @@ CATALOGUE: tuple[type[Event], ...] = (
     Changed,
     KeyMoved,
     GenerationOpened,
+    RecordUnreadable,
     NoiseCounted,
 )

@@ -34,7 +34,7 @@ def serialize(event: Event) -> tuple[str, bytes]:
         value = getattr(event, item.name)
         if value is not None:
             body[item.name] = {k.name: v for k in fields(value) if (v := getattr(value, k.name))} if item.name == "who" else value
-    return identifier, orjson.dumps(body, default=_plain)
+    return identifier, orjson.dumps(body, default=_plain, option=orjson.OPT_SORT_KEYS)
 
 
 def record(session: Session, event: Event) -> str:

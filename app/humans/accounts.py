@@ -20,7 +20,7 @@ from app.humans.passwords import Passwords
 from app.live.commit import Live
 from app.live.deeds import Deed, Deeds
 from app.live.things import Kind, Thing
-from app.vocabulary import new_id
+from app.vocabulary import is_plain, new_id
 
 WINDOW = 300
 """Seconds over which wrong passwords are counted."""
@@ -214,10 +214,8 @@ def _check_username(username: str) -> None:
 
 
 def _check_text(text: str, what: str, longest: int) -> None:
-    if not text.strip() or len(text) > longest:
-        raise Refused(f"{what} has 1 to {longest} characters")
-    if any(unicodedata.category(char) in {"Cc", "Cs"} for char in text):
-        raise Refused(f"{what} holds no control characters")
+    if not is_plain(text, longest):
+        raise Refused(f"{what} has 1 to {longest} characters and no control or invisible ones")
 
 
 def _human(deed: Deed, human_id: str) -> HumanRow:

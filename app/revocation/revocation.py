@@ -1,0 +1,38 @@
+"""The deeds that end authority."""
+
+from __future__ import annotations
+
+from app.audit import record
+from app.audit.events import Revoked, Who
+from app.live.deeds import Deeds
+from app.live.things import DEPLOYMENT, Kind, Thing
+
+TOKEN = "token"
+
+
+class Revocation:
+    """Each deed raises `NotYetInForce` when SQL has it and Redis did not confirm; repeating it is harmless."""
+
+    def __init__(self, deeds: Deeds) -> None:
+        self._deeds = deeds
+
+    def token(self, jti: str, expires_at: int, *, by: Who) -> None:
+        """End one token and what was derived from it. `expires_at` in seconds since 1970: how long to remember it."""
+        with self._deeds.deed() as deed:
+            deed.deny(jti, expires_at)
+            record(deed.session, Revoked(who=by, kind=TOKEN, id=jti))
+
+    def family(self, family: str, *, by: Who) -> None:
+        """End all tokens of one authorization, its refresh token too."""
+        self.end(Thing(Kind.FAMILY, family), by=by)
+
+    def everything(self, *, by: Who) -> None:
+        """End every token, family, consent and sign-in of the deployment. Registrations stay."""
+        self.end(DEPLOYMENT, by=by)
+
+    def end(self, thing: Thing, *beside: Thing, by: Who) -> None:
+        """End what hangs on a thing, and on those beside it that are part of the same."""
+        with self._deeds.deed() as deed:
+            for one in (thing, *beside):
+                deed.end(one)
+            record(deed.session, Revoked(who=by, kind=thing.kind.value, id=thing.id, reason="revoked"))
