@@ -8,7 +8,6 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from app import clock
 from app.agents.agent import Agents
 from app.agents.registry import AgentRegistry
 from app.audit import record
@@ -19,13 +18,14 @@ from app.authorization.request import Requests
 from app.authorization.sign_out import SignOutTargets
 from app.cli import cli
 from app.cli.demo import fill
+from app.cli.embedded import redis_url
 from app.clients.authenticate import Authenticator
 from app.clients.client import Clients
 from app.clients.registry import AppRegistry
 from app.database import Database, upgrade
 from app.delegation.consent import Consents
 from app.delegation.task import Tasks
-from app.errors import ConfigurationError
+from app.errors import ConfigurationError, TemporarilyUnavailable
 from app.grants.grant import Registers, deployment_cache
 from app.humans.accounts import Accounts
 from app.humans.sessions import Sessions
@@ -80,16 +80,11 @@ class Server:
     sign_out_targets: SignOutTargets
 
 
-def embedded_redis_url(settings: Settings) -> str:
-    """Where the embedded Valkey listens; `deputy serve` starts it there."""
-    return settings.redis_url or f"unix://{embedded_socket(settings)}"
-
-
 def build(settings: Settings, database: Database | None = None) -> Server:
     """Build a server. Touches neither SQL nor Redis until something is asked of it."""
     database = database or Database.open(settings)
     encryption = KeyEncryption(read_key_encryption_key(settings))
-    live = Live(database, embedded_redis_url(settings), timeout=settings.redis_timeout, stall=settings.stream_stall)
+    live = Live(database, redis_url(settings), timeout=settings.redis_timeout, stall=settings.stream_stall)
     deeds = Deeds(live)
     keys = KeyStore(live, encryption, record=_record_key)
     pepper = encryption.derive("client-secret")
@@ -163,6 +158,14 @@ def build_from_environment() -> Server:
     return build(settings)
 
 
+def prepare_from_environment() -> None:
+    """What `deputy serve` does first, in a process of its own. Prints what the operator should read."""
+    try:
+        print("\n".join(prepare(load_settings())))
+    except (ConfigurationError, TemporarilyUnavailable) as error:
+        sys.exit(f"deputy: {getattr(error, 'reason', error)}")
+
+
 def main() -> None:
     """The `deputy` command."""
     try:
@@ -173,6 +176,3 @@ def main() -> None:
 
 def _record_key(session: Session, move: str, facts: dict[str, str]) -> None:
     record(session, KeyMoved(who=NOBODY, move=move, kid=facts["kid"], alg=facts["alg"]))
-
-
-__all__ = ["Server", "build", "build_from_environment", "clock", "main", "prepare"]

@@ -1,0 +1,27 @@
+"""The `deputy` command: every deed of an operator at the server's own shell, and the processes of a node.
+
+Owns: nouns and verbs, what they print (`--json` on everything that answers), `serve` and `relay`.
+Promises: the same settings as the server; a revocation that is not in force everywhere exits non-zero.
+Never: a deed of its own; it calls the registers and says what they said.
+Specs: none but our own; docs/command-line.md lists every command.
+"""
+
+from __future__ import annotations
+
+import click
+
+from app.cli.relay import relay
+from app.cli.serve import serve
+
+COMMANDS: tuple[click.Command, ...] = (serve, relay)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def cli() -> None:
+    """Deputy: the authorization server for AI agents that act for people."""
+
+
+for _command in COMMANDS:
+    cli.add_command(_command)
+
+__all__ = ["cli"]

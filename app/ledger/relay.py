@@ -79,6 +79,7 @@ class Relay:
         self._keys = keys
         self._settings = settings
         self._holder = holder or secrets.token_hex(8)
+        self._until = 0
         self._caught_up = False
         self._next_chores = 0.0
         self._said: str | None = None
@@ -122,6 +123,8 @@ class Relay:
 
     def _lease(self) -> bool:
         now = clock.milliseconds()
+        if now < self._until - LEASE // 2:
+            return True
         with self._database.transaction() as session:
             if session.get(RelayRow, 1) is None:
                 session.add(RelayRow(id=1))
@@ -131,7 +134,9 @@ class Relay:
                 .where(RelayRow.id == 1, or_(RelayRow.holder == self._holder, RelayRow.until < now))
                 .values(holder=self._holder, until=now + LEASE)
             )
-            return bool(moved.rowcount)  # type: ignore[attr-defined]  # an UPDATE's result has it
+            held = bool(moved.rowcount)  # type: ignore[attr-defined]  # an UPDATE's result has it
+        self._until = now + LEASE if held else 0
+        return held
 
     def _release(self) -> None:
         try:
@@ -193,6 +198,7 @@ class Relay:
                 .values(seq=head.seq, hash=head.hash, until=clock.milliseconds() + LEASE)
             )
             if not moved.rowcount:  # type: ignore[attr-defined]  # an UPDATE's result has it
+                self._until = 0
                 raise LostLease
         self._write_outside(point if entries else None)
         if ids := [t.stream_id for t in taken if t.stream_id]:

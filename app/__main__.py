@@ -1,0 +1,5 @@
+"""`python -m app`: the `deputy` command where no script was installed."""
+
+from app.wiring import main
+
+main()

@@ -1,0 +1,280 @@
+"""`deputy serve`: what a node needs, started, watched, started again, and stopped in order."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import http.client
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+import click
+import structlog
+
+from app import clock
+from app.cli.embedded import embedded_command, set_aside
+from app.errors import ConfigurationError
+from app.rim import logs
+from app.settings import Settings, load_settings
+
+DRAIN = 15.0
+"""Seconds a process has to end by itself."""
+
+BRIEF = 5.0
+"""A process that lived shorter than this many seconds is started again only after a pause."""
+
+LONGEST_PAUSE = 5.0
+TICK = 0.1
+READY_WITHIN = 60.0
+PR_SET_PDEATHSIG = 1
+
+log = structlog.get_logger("serve")
+
+
+class Child:
+    """One process of the node. It holds a locked file for as long as it lives, so that nobody starts a second one."""
+
+    def __init__(
+        self, name: str, command: Callable[[], list[str]], settings: Settings, *, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self.name = name
+        self._command = command
+        self._lock = settings.var_dir.resolve() / f"{name}.lock"
+        self._environment = {**os.environ, **(environment or {})}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._began = 0.0
+        self._pause = 0.0
+        self._not_before = 0.0
+        self.short_lives = 0
+
+    @property
+    def running(self) -> bool:
+        """Whether the process lives."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start it, after clearing what a killed node left behind."""
+        with self._lock.open("a+b") as held:
+            _clear(held, self.name)
+            self._process = subprocess.Popen(  # noqa: S603  # our own command
+                self._command(),
+                stdin=subprocess.DEVNULL,
+                env=self._environment,
+                start_new_session=True,
+                pass_fds=(held.fileno(),),
+                preexec_fn=_die_with_parent,  # noqa: PLW1509  # the node is single-threaded
+            )
+            held.truncate(0)
+            held.write(str(self._process.pid).encode())
+        self._began = clock.monotonic()
+
+    def mend(self) -> None:
+        """Start it again if it died; one that dies at once is given pauses, up to five seconds."""
+        if self.running:
+            return
+        now = clock.monotonic()
+        if self._process is not None:
+            brief = now - self._began < BRIEF
+            self.short_lives = self.short_lives + 1 if brief else 0
+            self._pause = min(max(2 * self._pause, TICK), LONGEST_PAUSE) if brief else 0.0
+            self._not_before = now + self._pause
+            log.warning("died", process=self.name, code=self._process.returncode, again_in=round(self._pause, 1))
+            self._process = None
+        if now >= self._not_before:
+            self.start()
+
+    def stop(self) -> None:
+        """Ask it to end, and wait; kill it after `DRAIN` seconds."""
+        if self._process is None or not self.running:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(DRAIN)
+        except subprocess.TimeoutExpired:
+            log.warning("killed", process=self.name)
+            self._process.kill()
+            self._process.wait()
+
+
+@click.command()
+def serve() -> None:
+    """Start a node: web workers, relay, and the embedded Valkey where no Redis is set."""
+    settings = load_settings()
+    settings.var_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (settings.var_dir / "deputy.lock").open("a+b") as lock:
+        if not _locked(lock):
+            lock.seek(0)
+            raise click.ClickException(f"Deputy is running already (process {lock.read().decode() or 'unknown'}).")
+        lock.truncate(0)
+        lock.write(str(os.getpid()).encode())
+        lock.flush()
+        _Node(settings).run()
+
+
+class _Node:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stopping = False
+        self._valkey = None if settings.redis_url else Child("valkey", lambda: embedded_command(settings), settings)
+        python = [sys.executable, "-m"]
+        self._relay = Child("relay", lambda: [*python, "app", "relay", "--holder", _node_name(settings)], settings)
+        self._web = Child("web", lambda: [*python, "gunicorn", *_gunicorn(settings)], settings, environment=_metrics(settings))
+
+    def run(self) -> None:
+        logs.configure()
+        for received in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(received, self._stop)
+        children = [child for child in (self._valkey, self._relay, self._web) if child is not None]
+        for line in _prepared():
+            click.echo(line)
+        _check_port(self._settings)
+        try:
+            for child in children:
+                child.start()
+            self._announce(children)
+            while not self._stopping:
+                for child in children:
+                    child.mend()
+                    self._mend_file(child)
+                time.sleep(TICK)
+        finally:
+            # First those who ask, then the one who writes down, then what both stand on.
+            for child in reversed(children):
+                child.stop()
+        click.echo("Deputy has stopped.")
+
+    def _stop(self, _signal: int, _frame: FrameType | None) -> None:
+        self._stopping = True
+
+    def _announce(self, children: list[Child]) -> None:
+        end = clock.monotonic() + READY_WITHIN
+        while not self._stopping and clock.monotonic() < end:
+            if _is_ready(self._settings):
+                click.echo(f"Deputy is ready: {self._settings.issuer}  (Ctrl-C stops it)")
+                return
+            for child in children:
+                child.mend()
+                self._mend_file(child)
+            time.sleep(TICK)
+        if not self._stopping:
+            click.echo("Deputy is not ready yet; `deputy doctor` says why. It goes on trying.", err=True)
+
+    def _mend_file(self, child: Child) -> None:
+        """An append-only file cut or spoiled so that Valkey cannot load it: what was in it is dead, begin anew."""
+        if child is self._valkey and child.short_lives >= 3 and not child.running:  # noqa: PLR2004
+            aside = set_aside(self._settings, clock.timestamp())
+            child.short_lives = 0
+            log.warning("append-only file unreadable", put_aside=str(aside))
+
+
+def _prepared() -> list[str]:
+    # In a process of its own: the node forks children and holds no connection of theirs.
+    prepared = subprocess.run(
+        [sys.executable, "-c", "from app.wiring import prepare_from_environment; prepare_from_environment()"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if prepared.returncode:
+        raise click.exceptions.Exit(prepared.returncode)
+    return prepared.stdout.splitlines()
+
+
+def _gunicorn(settings: Settings) -> list[str]:
+    host = f"[{settings.bind_host}]" if ":" in settings.bind_host else settings.bind_host
+    options = {
+        "bind": f"{host}:{settings.port}",
+        "worker-class": "gthread",
+        "workers": str(settings.workers),
+        "threads": str(settings.threads),
+        "timeout": "30",
+        "graceful-timeout": "10",
+        "keep-alive": "15",
+        "limit-request-line": "8190",
+        "log-level": "warning",
+    }
+    if Path("/dev/shm").is_dir():  # noqa: S108  # the heartbeat file is gunicorn's, with a name of its own
+        options["worker-tmp-dir"] = "/dev/shm"  # noqa: S108
+    return ["app:create_app()", "--no-control-socket", *(f"--{name}={value}" for name, value in options.items())]
+
+
+def _metrics(settings: Settings) -> Mapping[str, str]:
+    directory = settings.var_dir.resolve() / "metrics"
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(mode=0o700, parents=True)
+    return {"PROMETHEUS_MULTIPROC_DIR": str(directory)}
+
+
+def _node_name(settings: Settings) -> str:
+    """A name that outlives the node's processes, so that its relay takes its own lease over at once."""
+    path = settings.var_dir / "node"
+    with suppress(FileExistsError):
+        path.open("x").write(secrets.token_hex(8))
+    return path.read_text("ascii")
+
+
+def _check_port(settings: Settings) -> None:
+    family = socket.AF_INET6 if ":" in settings.bind_host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.bind_host, settings.port))
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot listen on {settings.bind_host}:{settings.port} ({error.strerror}); PORT=… make run, or DEPUTY_PORT, names another"
+            ) from None
+
+
+def _is_ready(settings: Settings) -> bool:
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.bind_host, settings.bind_host)  # noqa: S104
+    connection = http.client.HTTPConnection(host, settings.port, timeout=2)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _locked(file: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _clear(held: IO[bytes], name: str) -> None:
+    """Take a child's lock. Whoever still has it was left behind by a node that was killed: it is ended."""
+    if _locked(held):
+        return
+    held.seek(0)
+    left = int(held.read() or b"0")
+    log.warning("left behind", process=name, pid=left)
+    for kill in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.kill(left, kill)
+        end = clock.monotonic() + DRAIN
+        while clock.monotonic() < end:
+            if _locked(held):
+                return
+            time.sleep(TICK)
+    raise ConfigurationError(f"an earlier {name} (process {left}) does not end; end it by hand")
+
+
+def _die_with_parent() -> None:
+    """On Linux the kernel ends a child whose parent was killed; elsewhere the next start does."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
