@@ -122,13 +122,13 @@ def header_of(token: str) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class TestHuman:
+class Person:
     id: str
     username: str
 
 
 @dataclass(frozen=True)
-class TestResource:
+class Api:
     uri: str
     id: str
     client_id: str
@@ -136,7 +136,7 @@ class TestResource:
 
 
 @dataclass(frozen=True)
-class TestClient:
+class Party:
     """An agent or application, with what it proves itself by."""
 
     client_id: str
@@ -159,29 +159,29 @@ class World:
 
     # Who and what there is
 
-    def human(self, *, operator: bool = False) -> TestHuman:
+    def human(self, *, operator: bool = False) -> Person:
         username = "human-" + secrets.token_hex(4)
         human_id = self.server.accounts.add(
             username, f"Name of {username}", f"{username}@example.com", PASSWORD, operator=operator, by=BY
         )
-        return TestHuman(human_id, username)
+        return Person(human_id, username)
 
-    def resource(self, *scopes: str, **more: Any) -> TestResource:
+    def resource(self, *scopes: str, **more: Any) -> Api:
         uri = more.pop("uri", f"https://api-{secrets.token_hex(4)}.example")
         made = self.server.resource_registry.add(
             uri, name=more.pop("name", "An API"), scopes={scope: f"Do {scope}" for scope in scopes or ("read",)}, by=BY, **more
         )
-        return TestResource(uri, made.id, made.client_id, made.client_secret)
+        return Api(uri, made.id, made.client_id, made.client_secret)
 
     def agent(
         self,
-        owner: TestHuman,
+        owner: Person,
         *,
-        ceiling: Iterable[tuple[TestResource, str]] = (),
-        own: Iterable[tuple[TestResource, str]] = (),
-        hands_to: Iterable[TestClient] = (),
+        ceiling: Iterable[tuple[Api, str]] = (),
+        own: Iterable[tuple[Api, str]] = (),
+        hands_to: Iterable[Party] = (),
         **more: Any,
-    ) -> TestClient:
+    ) -> Party:
         key = ECKey.generate_key("P-256")
         public = key.as_dict(private=False) | {"kid": key.thumbprint(), "use": "sig", "alg": "ES256"}
         made = self.server.agent_registry.add(
@@ -196,9 +196,9 @@ class World:
             by=BY,
             **more,
         )
-        return TestClient(made.client_id, key=key, id=made.id, uri=made.uri, secret=made.client_secret)
+        return Party(made.client_id, key=key, id=made.id, uri=made.uri, secret=made.client_secret)
 
-    def app(self, *, pairs: Iterable[tuple[TestResource, str]] = (), auth: str = "client_secret_basic", **more: Any) -> TestClient:
+    def app(self, *, pairs: Iterable[tuple[Api, str]] = (), auth: str = "client_secret_basic", **more: Any) -> Party:
         made = self.server.apps.add(
             more.pop("name", "App " + secrets.token_hex(3)),
             redirect_uris=more.pop("redirect_uris", (REDIRECT,)),
@@ -207,7 +207,7 @@ class World:
             by=BY,
             **more,
         )
-        return TestClient(made.client_id, secret=made.client_secret)
+        return Party(made.client_id, secret=made.client_secret)
 
     # The wire
 
@@ -218,7 +218,7 @@ class World:
     def get(self, path: str, headers: Mapping[str, str] | None = None) -> Answer:
         return self.http.send("GET", path, None, headers or {})
 
-    def assertion(self, client: TestClient, **claims: Any) -> str:
+    def assertion(self, client: Party, **claims: Any) -> str:
         assert client.key is not None
         now = int(time.time())
         body = {
@@ -228,7 +228,7 @@ class World:
         body = {name: value for name, value in body.items() if value is not None}
         return jwt.encode({"alg": "ES256", "kid": client.key.thumbprint()}, body, client.key)
 
-    def credentials(self, client: TestClient) -> tuple[dict[str, str], dict[str, str]]:
+    def credentials(self, client: Party) -> tuple[dict[str, str], dict[str, str]]:
         """Form members and headers that authenticate a client."""
         if client.key is not None and client.secret is None:
             return {"client_assertion_type": ASSERTION, "client_assertion": self.assertion(client)}, {}
@@ -236,29 +236,29 @@ class World:
             return {}, basic(client.client_id, client.secret)
         return {"client_id": client.client_id}, {}
 
-    def token(self, client: TestClient, form: Form) -> Answer:
+    def token(self, client: Party, form: Form) -> Answer:
         members, headers = self.credentials(client)
         pairs = list(form.items()) if isinstance(form, Mapping) else list(form)
         return self.post("/oauth/token", [*pairs, *members.items()], headers)
 
-    def own_token(self, client: TestClient, **form: str) -> Answer:
+    def own_token(self, client: Party, **form: str) -> Answer:
         return self.token(client, {"grant_type": "client_credentials", **form})
 
-    def exchange(self, client: TestClient, subject_token: str, kind: str = ACCESS_TOKEN, **form: str) -> Answer:
+    def exchange(self, client: Party, subject_token: str, kind: str = ACCESS_TOKEN, **form: str) -> Answer:
         return self.token(
             client, {"grant_type": EXCHANGE, "subject_token": subject_token, "subject_token_type": kind, **form}
         )
 
-    def introspect(self, resource: TestResource, token: str) -> dict[str, Any]:
+    def introspect(self, resource: Api, token: str) -> dict[str, Any]:
         return self.post("/oauth/introspect", {"token": token}, basic(resource.client_id, resource.client_secret)).ok()
 
-    def active(self, resource: TestResource, token: str) -> bool:
+    def active(self, resource: Api, token: str) -> bool:
         found = self.introspect(resource, token)
         if not found["active"]:
             assert found == {"active": False}
         return bool(found["active"])
 
-    def revoke(self, client: TestClient, token: str) -> Answer:
+    def revoke(self, client: Party, token: str) -> Answer:
         members, headers = self.credentials(client)
         return self.post("/oauth/revoke", {"token": token, **members}, headers)
 
@@ -267,7 +267,7 @@ class World:
     def browser(self) -> Browser:
         return Browser(self, self.http.fresh())
 
-    def signed_in(self, human: TestHuman) -> Browser:
+    def signed_in(self, human: Person) -> Browser:
         browser = self.browser()
         answer = browser.sign_in(human.username)
         assert answer.status == 303, answer.text
@@ -276,8 +276,8 @@ class World:
     def consented(
         self,
         browser: Browser,
-        client: TestClient,
-        *resources: TestResource | str,
+        client: Party,
+        *resources: Api | str,
         scope: str | None = None,
         away: bool = False,
         redeem: Mapping[str, str] | None = None,
@@ -290,7 +290,7 @@ class World:
         return self.redeem(client, code, verifier, **(redeem or {})).ok()
 
     def authorization(
-        self, client: TestClient, verifier: str, *resources: TestResource | str, scope: str | None = None, away: bool = False, **more: str
+        self, client: Party, verifier: str, *resources: Api | str, scope: str | None = None, away: bool = False, **more: str
     ) -> list[tuple[str, str]]:
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
         query = [
@@ -304,7 +304,7 @@ class World:
             query.append(("scope", scope))
         return [*query, *more.items()]
 
-    def redeem(self, client: TestClient, code: str, verifier: str, **form: str) -> Answer:
+    def redeem(self, client: Party, code: str, verifier: str, **form: str) -> Answer:
         members = {"grant_type": "authorization_code", "code": code, "code_verifier": verifier, "redirect_uri": client.redirect_uri}
         return self.token(client, {**members, **form})
 
