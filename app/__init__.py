@@ -13,6 +13,6 @@ if TYPE_CHECKING:
 def create_app(settings: Settings | None = None) -> Flask:
     """The WSGI application. gunicorn calls it in each worker: `app:create_app()`."""
     # Imported here, so that importing one part of the package does not import every other.
-    from app.application import application
+    from app.application import application  # noqa: PLC0415
 
     return application(settings)

@@ -161,7 +161,7 @@ def build_from_environment() -> Server:
 def prepare_from_environment() -> None:
     """What `deputy serve` does first, in a process of its own. Prints what the operator should read."""
     try:
-        print("\n".join(prepare(load_settings())))
+        sys.stdout.writelines(line + "\n" for line in prepare(load_settings()))
     except (ConfigurationError, TemporarilyUnavailable) as error:
         sys.exit(f"deputy: {getattr(error, 'reason', error)}")
 

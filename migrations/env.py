@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import app.wiring  # noqa: F401  # every model registers itself
 from alembic import context
+
+import app.wiring  # noqa: F401  # every model registers itself
 from app.database import Base, Database
 
 database = Database.open(context.config.attributes["settings"])

@@ -42,7 +42,12 @@ def redis_url(short_dir: Path) -> Iterator[str]:
 
     socket = short_dir / "kv.sock"
     server = ValkeyServer(
-        port=0, data_dir=short_dir / "kv", persist=False, unix_socket_path=socket, unix_socket_perm="600", **{"maxmemory-policy": "noeviction"}
+        port=0,
+        data_dir=short_dir / "kv",
+        persist=False,
+        unix_socket_path=socket,
+        unix_socket_perm="600",
+        **{"maxmemory-policy": "noeviction"},
     )
     server.start(timeout=30)
     yield f"unix://{socket}"

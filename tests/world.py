@@ -92,9 +92,7 @@ class OverHttp:
         self._session.trust_env = False
 
     def send(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
-        response = self._session.request(
-            method, self._base + path, data=body, headers=dict(headers), allow_redirects=False, timeout=30
-        )
+        response = self._session.request(method, self._base + path, data=body, headers=dict(headers), allow_redirects=False, timeout=30)
         return Answer(response.status_code, response.headers, response.content)
 
     def fresh(self) -> Http:
@@ -116,7 +114,7 @@ def claims_of(token: str) -> dict[str, Any]:
 
 
 def header_of(token: str) -> dict[str, Any]:
-    payload = token.split(".")[0]
+    payload = token.split(".", maxsplit=1)[0]
     found: dict[str, Any] = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
     return found
 
@@ -161,9 +159,7 @@ class World:
 
     def human(self, *, operator: bool = False) -> Person:
         username = "human-" + secrets.token_hex(4)
-        human_id = self.server.accounts.add(
-            username, f"Name of {username}", f"{username}@example.com", PASSWORD, operator=operator, by=BY
-        )
+        human_id = self.server.accounts.add(username, f"Name of {username}", f"{username}@example.com", PASSWORD, operator=operator, by=BY)
         return Person(human_id, username)
 
     def resource(self, *scopes: str, **more: Any) -> Api:
@@ -245,9 +241,7 @@ class World:
         return self.token(client, {"grant_type": "client_credentials", **form})
 
     def exchange(self, client: Party, subject_token: str, kind: str = ACCESS_TOKEN, **form: str) -> Answer:
-        return self.token(
-            client, {"grant_type": EXCHANGE, "subject_token": subject_token, "subject_token_type": kind, **form}
-        )
+        return self.token(client, {"grant_type": EXCHANGE, "subject_token": subject_token, "subject_token_type": kind, **form})
 
     def introspect(self, resource: Api, token: str) -> dict[str, Any]:
         return self.post("/oauth/introspect", {"token": token}, basic(resource.client_id, resource.client_secret)).ok()

@@ -66,9 +66,7 @@ class Agents:
 
 def load_agent(session: Session, which: ColumnElement[bool]) -> Held[Agent] | None:
     """Row and version in one statement."""
-    statement = (
-        select(AgentRow, ThingRow.epoch, ThingRow.version).outerjoin(ThingRow, beside(Kind.AGENT, AgentRow.id)).where(which)
-    )
+    statement = select(AgentRow, ThingRow.epoch, ThingRow.version).outerjoin(ThingRow, beside(Kind.AGENT, AgentRow.id)).where(which)
     found = session.execute(statement).one_or_none()
     if found is None:
         return None

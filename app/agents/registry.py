@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 from app import clock
 from app.agents.models import AgentRow, EntitlementRow
 from app.audit import record
-from app.audit.events import Changed, Registered as RegisteredEvent, Revoked, Who
+from app.audit.events import Changed, Revoked, Who
+from app.audit.events import Registered as RegisteredEvent
 from app.clients.models import ClientRow
 from app.clients.registration import SHARED_SECRET, Registered, check_jwks, check_name, new_client
 from app.errors import NotFound, Refused
@@ -97,11 +98,6 @@ class AgentRegistry:
             record(deed.session, RegisteredEvent(who=by, kind=Kind.AGENT.value, id=identifier, what=what | {"auth": auth}))
         return Registered(identifier, client.client_id, secret, client.secret_expires_at, row.uri)
 
-    def list(self) -> list[AgentRow]:
-        """Every agent, by name."""
-        with self._live.database.reading() as session:
-            return list(session.scalars(select(AgentRow).order_by(AgentRow.name, AgentRow.id)))
-
     def get(self, reference: str) -> AgentRow:
         """The agent with that id, URI or `client_id`, or that name if only one has it. Raises `NotFound`."""
         with self._live.database.reading() as session:
@@ -111,10 +107,12 @@ class AgentRegistry:
         """The agent's public keys: `kid` and RFC 7638 thumbprint. Raises `NotFound`."""
         with self._live.database.reading() as session:
             client = session.get_one(ClientRow, _agent(session, reference).client_id)
-        return [
-            {"kid": key.kid or "", "thumbprint": key.thumbprint}
-            for key in (import_client_keys(client.jwks) if client.jwks else ())
-        ]
+        return [{"kid": key.kid or "", "thumbprint": key.thumbprint} for key in (import_client_keys(client.jwks) if client.jwks else ())]
+
+    def list(self) -> list[AgentRow]:
+        """Every agent, by name."""
+        with self._live.database.reading() as session:
+            return list(session.scalars(select(AgentRow).order_by(AgentRow.name, AgentRow.id)))
 
     def suspend(self, reference: str, *, by: Who) -> None:
         """End all that hangs on the agent; it cannot authenticate until resumed. Raises `NotFound`, `Refused`."""

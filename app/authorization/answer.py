@@ -88,7 +88,7 @@ class Answers:
             owner=agent.owner if agent is not None else None,
         )
         # The ticket first: a second submit must not leave a second consent.
-        self._spend(ticket, request, signed_in)
+        self._spend(ticket, signed_in)
         with self._deeds.deed() as deed:
             consent = self._consents.give(deed, approval)[0] if pairs else None
             authorization = self._authorize(deed, request, signed_in, consent, away=decision.away, pairs=pairs)
@@ -169,7 +169,7 @@ class Answers:
         self._commit(Commit(epochs=authorization.born, once=_marks(request, None), put=(put,), record=serialize(event)[1]))
         return redirect(request.redirect_uri, {"code": code, "state": request.state, "iss": self._settings.issuer})
 
-    def _spend(self, ticket: str, request: AuthorizationRequest, signed_in: SignIn) -> None:
+    def _spend(self, ticket: str, signed_in: SignIn) -> None:
         self._commit(Commit(once=(Once("ticket", f"{signed_in.id} {ticket}", TICKET_SECONDS),)))
 
     def _commit(self, commit: Commit) -> None:
@@ -197,6 +197,4 @@ def redirect(redirect_uri: str, parameters: dict[str, str | None]) -> str:
 
 def error_redirect(error: OAuthError, redirect_uri: str, state: str | None, issuer: str) -> str:
     """An error response with `iss` (RFC 6749 §4.1.2.1, RFC 9207 §2)."""
-    return redirect(
-        redirect_uri, {"error": str(error.error), "error_description": str(error.description), "state": state, "iss": issuer}
-    )
+    return redirect(redirect_uri, {"error": str(error.error), "error_description": str(error.description), "state": state, "iss": issuer})

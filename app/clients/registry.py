@@ -9,7 +9,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.audit import record
-from app.audit.events import Changed, Registered as RegisteredEvent, Revoked, Who
+from app.audit.events import Changed, Revoked, Who
+from app.audit.events import Registered as RegisteredEvent
 from app.clients.models import ClientRow
 from app.clients.registration import Registered, check_redirect_uris, give_secret, new_client
 from app.errors import NotFound, Refused

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from app.delegation.chain import Actor, ActorChain
 from app.vocabulary import Pairs, ScopeSet
@@ -15,7 +15,7 @@ class Authority:
     pairs: Pairs
     end: int
     """Seconds since 1970."""
-    chain: ActorChain = ActorChain()
+    chain: ActorChain = field(default_factory=ActorChain)
     depth: int = 0
     """`act` objects allowed at most."""
     key: str | None = None

@@ -174,9 +174,7 @@ def _row(deed: Deed, consent_id: str) -> ConsentRow:
 
 
 def _load(session: Session, which: ColumnElement[bool]) -> Held[Consent] | None:
-    statement = (
-        select(ConsentRow, ThingRow.epoch, ThingRow.version).outerjoin(ThingRow, beside(Kind.CONSENT, ConsentRow.id)).where(which)
-    )
+    statement = select(ConsentRow, ThingRow.epoch, ThingRow.version).outerjoin(ThingRow, beside(Kind.CONSENT, ConsentRow.id)).where(which)
     found = session.execute(statement).one_or_none()
     if found is None:
         return None

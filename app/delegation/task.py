@@ -43,13 +43,20 @@ class Consented(Protocol):
     """What a task needs to know of the consent it runs under."""
 
     @property
-    def id(self) -> str: ...
+    def id(self) -> str:
+        """The consent."""
+
     @property
-    def human(self) -> str: ...
+    def human(self) -> str:
+        """Whose."""
+
     @property
-    def agent(self) -> str | None: ...
+    def agent(self) -> str | None:
+        """For which agent; None for an application."""
+
     @property
-    def until(self) -> int: ...
+    def until(self) -> int:
+        """Seconds since 1970 until when."""
 
 
 class Tasks:
@@ -116,9 +123,7 @@ def open_default_task(session: Session, consent: Consented, generation: int, cau
 
 def _load(session: Session, task_id: str) -> Held[Task] | None:
     statement = (
-        select(TaskRow, ThingRow.epoch, ThingRow.version)
-        .outerjoin(ThingRow, beside(Kind.TASK, TaskRow.id))
-        .where(TaskRow.id == task_id)
+        select(TaskRow, ThingRow.epoch, ThingRow.version).outerjoin(ThingRow, beside(Kind.TASK, TaskRow.id)).where(TaskRow.id == task_id)
     )
     found = session.execute(statement).one_or_none()
     if found is None:

@@ -57,7 +57,9 @@ class Metadata:
     def _make(self) -> dict[str, Any]:
         issuer = self._settings.issuer
         with self._database.reading() as session:
-            rows = session.execute(select(ResourceRow.uri, ResourceRow.scopes).where(ResourceRow.enabled.is_(True)).order_by(ResourceRow.uri))
+            rows = session.execute(
+                select(ResourceRow.uri, ResourceRow.scopes).where(ResourceRow.enabled.is_(True)).order_by(ResourceRow.uri)
+            )
             registered = [(uri, scopes) for uri, scopes in rows]
         signing = sorted({key["alg"] for key in self._keys.public_jwks()["keys"]})
         methods = [method.value for method in METHODS]

@@ -33,7 +33,13 @@ class AuthorizedGrant(Grant):
     """From an `Authorization` to an `AccessRequest`."""
 
     def access_for(
-        self, authorization: Authorization, caller: AuthenticatedClient, agent: Held[Agent] | None, *, once: tuple[Once, ...] = (), nonce: str | None = None
+        self,
+        authorization: Authorization,
+        caller: AuthenticatedClient,
+        agent: Held[Agent] | None,
+        *,
+        once: tuple[Once, ...] = (),
+        nonce: str | None = None,
     ) -> AccessRequest:
         """The token that repeats an authorization: for one resource, for userinfo, or a hand-over (protocol §3, §5)."""
         registers = self.registers

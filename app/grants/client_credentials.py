@@ -27,10 +27,7 @@ class ClientCredentials(Grant):
         self.refuse_parameters("authorization_details", "subject_token", "actor_token")
         registers, name = self.registers, self.named()
         issuer = registers.settings.issuer
-        if name is None or name == issuer:
-            target = Target(issuer, TokenKind.ACTOR)
-        else:
-            target = self.target(name)
+        target = Target(issuer, TokenKind.ACTOR) if name is None or name == issuer else self.target(name)
         epochs = epochs_of(caller.held, agent, target.resource)
         epochs[DEPLOYMENT] = registers.deployment_epoch()
         now = self.now
@@ -39,9 +36,7 @@ class ClientCredentials(Grant):
             grant_type=self.name,
             client=caller.held,
             agent=agent,
-            authority=Authority(
-                pairs=agent.value.own if target.kind is TokenKind.ACCESS_TOKEN else frozenset(), end=now + lifetime
-            ),
+            authority=Authority(pairs=agent.value.own if target.kind is TokenKind.ACCESS_TOKEN else frozenset(), end=now + lifetime),
             target=target,
             asked=self.asked(),
             lineage=Lineage(registers.live.generation().number, epochs),

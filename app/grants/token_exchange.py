@@ -52,7 +52,7 @@ class TokenExchange(Grant):
             raise UnauthorizedClient("not an agent")
         self._check_types()
         subject = self._subject(agent.value, certain=certain)
-        actor_end = self._actor_token(agent.value, subject, certain=certain)
+        actor_end = self._actor_token(agent.value, subject)
         actor = Actor(self.registers.settings.issuer, agent.value.uri)
         if subject.may_act is not None and subject.may_act != actor:
             raise InvalidToken("may_act names another actor", layer="may_act")
@@ -157,10 +157,12 @@ class TokenExchange(Grant):
             raise InvalidToken("not a task of this consent", layer="task")
         return task
 
-    def _actor_token(self, agent: Agent, subject: Subject, *, certain: bool) -> int:
+    def _actor_token(self, agent: Agent, subject: Subject) -> int:
         """Step 6: an `actor_token` is the caller's own token for the issuer, or nothing. Returns its end."""
         value = self.request.one("actor_token")
         if value is None:
+            if self.request.one("actor_token_type") is not None:
+                raise InvalidToken("actor_token_type without actor_token", layer="actor_token")
             return subject.authority.end
         if self.request.one("actor_token_type") not in TOKEN_TYPES:
             raise InvalidToken("actor_token_type is not supported", layer="actor_token")

@@ -71,9 +71,7 @@ class Accounts:
         with self._live.database.reading() as session:
             return [snapshot(row) for row in session.scalars(select(HumanRow).order_by(HumanRow.username))]
 
-    def add(
-        self, username: str, name: str, email: str, password: str, *, operator: bool = False, by: Who
-    ) -> str:
+    def add(self, username: str, name: str, email: str, password: str, *, operator: bool = False, by: Who) -> str:
         """Register a human. Returns her id. Raises `Refused` with a sentence for whoever asked."""
         _check_username(username)
         _check_text(name, "a name", MAX_NAME)
@@ -154,8 +152,10 @@ class Accounts:
             raise TooManyRequests("wrong passwords for one username", retry_after=WINDOW)
 
     def _record_failure(self, row: HumanRow | None, reason: str) -> None:
-        """Record a failure for a known human. For nobody the record is taken back: the same work, and no way
-        to fill the ledger from outside."""
+        """Record a failure for a known human. For nobody the record is taken back.
+
+        The same work, and no way to fill the ledger from outside.
+        """
         with self._live.database.transaction() as session:
             who = Who(human=None if row is None else row.id)
             identifier = record(session, SignInFailed(who=who, reason=reason))
@@ -189,9 +189,7 @@ def snapshot(row: HumanRow) -> Human:
 
 def end_sessions(deed: Deed, human_id: str) -> list[str]:
     """Mark every open sign-in session of a human ended, inside a deed. Returns their ids."""
-    rows = deed.session.scalars(
-        select(SessionRow).where(SessionRow.human == human_id, SessionRow.ended_at.is_(None))
-    ).all()
+    rows = deed.session.scalars(select(SessionRow).where(SessionRow.human == human_id, SessionRow.ended_at.is_(None))).all()
     for row in rows:
         row.ended_at = clock.timestamp()
     return [row.id for row in rows]

@@ -63,9 +63,7 @@ def ensure_own_key(settings: Settings) -> None:
 
     Raises `ConfigurationError` when the file can be read by others.
     """
-    configured = (
-        settings.key_encryption_key.get_secret_value() or settings.key_encryption_key_file is not None
-    )
+    configured = settings.key_encryption_key.get_secret_value() or settings.key_encryption_key_file is not None
     if configured or settings.environment != "development":
         return
     path = settings.own_key_file

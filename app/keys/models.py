@@ -10,9 +10,7 @@ from app.database import Base
 
 def _only_one(state: str) -> Index:
     where = text(f"state = '{state}'")
-    return Index(
-        f"uq_signing_key_{state}", "use", "alg", unique=True, sqlite_where=where, postgresql_where=where
-    )
+    return Index(f"uq_signing_key_{state}", "use", "alg", unique=True, sqlite_where=where, postgresql_where=where)
 
 
 class SigningKeyRow(Base):

@@ -48,9 +48,7 @@ def no_record(_session: Session, _event: str, _facts: dict[str, str]) -> None:
 class KeyStore:
     """The keys of the deployment: what signs, what verifies, and the deeds on them. Thread safe."""
 
-    def __init__(
-        self, live: Live, encryption: KeyEncryption, *, record: Record = no_record, retain: int = RETAIN
-    ) -> None:
+    def __init__(self, live: Live, encryption: KeyEncryption, *, record: Record = no_record, retain: int = RETAIN) -> None:
         self._database = live.database
         self._deeds = Deeds(live)
         self._encryption = encryption
@@ -335,9 +333,7 @@ def _all_keys() -> Select[SigningKeyRow]:
 
 def _find(session: Session, use: KeyUse, alg: SigningAlg, state: KeyState) -> SigningKeyRow | None:
     return session.scalars(
-        select(SigningKeyRow).where(
-            SigningKeyRow.use == use.value, SigningKeyRow.alg == alg.value, SigningKeyRow.state == state.value
-        )
+        select(SigningKeyRow).where(SigningKeyRow.use == use.value, SigningKeyRow.alg == alg.value, SigningKeyRow.state == state.value)
     ).one_or_none()
 
 

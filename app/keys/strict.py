@@ -108,9 +108,7 @@ def _constant(_text: str) -> NoReturn:
     raise Malformed("NaN or Infinity")
 
 
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_unique, parse_int=_integer, parse_float=_float, parse_constant=_constant
-)
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_int=_integer, parse_float=_float, parse_constant=_constant)
 
 
 def _strings(value: Any) -> Iterator[str]:

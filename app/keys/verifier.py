@@ -271,9 +271,7 @@ def require_time(claims: Mapping[str, Any], name: str) -> int:
     return int(value)
 
 
-def check_times(
-    claims: Mapping[str, Any], now: int, leeway: int = clock.SKEW, *, max_lifetime: int | None = None
-) -> None:
+def check_times(claims: Mapping[str, Any], now: int, leeway: int = clock.SKEW, *, max_lifetime: int | None = None) -> None:
     """`exp` is there and ahead; `nbf` and `iat`, where there, are not (RFC 7519 §4.1.4 to 4.1.6).
 
     All in seconds; `leeway` widens both ends, 0 for our own tokens. With `max_lifetime`, `exp` may be at most

@@ -40,9 +40,7 @@ def sign(head: Head, at: int, issuer: str, key: SigningKey) -> Checkpoint:
 def read(jws: str, issuer: str, find_key: Callable[[str], VerificationKey | None]) -> Checkpoint:
     """The checkpoint a JWS states. Raises `CheckpointRefused`."""
     try:
-        claims = verify(
-            jws, find_key=lambda header: find_key(str(header.get("kid", ""))), typ=TYP, algorithms=ALGORITHMS
-        ).claims
+        claims = verify(jws, find_key=lambda header: find_key(str(header.get("kid", ""))), typ=TYP, algorithms=ALGORITHMS).claims
         if require_str(claims, "iss") != issuer:
             raise CheckpointRefused("a checkpoint of another issuer")
         return Checkpoint(Head(require_time(claims, "seq"), require_str(claims, "hash")), require_time(claims, "iat"), jws)
@@ -53,8 +51,7 @@ def read(jws: str, issuer: str, find_key: Callable[[str], VerificationKey | None
 def append(path: Path, checkpoints: Iterable[Checkpoint]) -> None:
     """Add checkpoints to the file and wait for the disk."""
     lines = b"".join(
-        orjson.dumps({"seq": point.head.seq, "hash": point.head.hash, "at": point.at, "jws": point.jws}) + b"\n"
-        for point in checkpoints
+        orjson.dumps({"seq": point.head.seq, "hash": point.head.hash, "at": point.at, "jws": point.jws}) + b"\n" for point in checkpoints
     )
     if not lines:
         return

@@ -141,9 +141,7 @@ class Relay:
     def _release(self) -> None:
         try:
             with self._database.transaction() as session:
-                session.execute(
-                    update(RelayRow).where(RelayRow.id == 1, RelayRow.holder == self._holder).values(until=0)
-                )
+                session.execute(update(RelayRow).where(RelayRow.id == 1, RelayRow.holder == self._holder).values(until=0))
         except TemporarilyUnavailable:
             log.info("lease not given back; it ends by itself")
 
@@ -211,9 +209,7 @@ class Relay:
             if not self._caught_up:
                 written = checkpoints.last_written(path)
                 with self._database.reading() as session:
-                    rows = session.scalars(
-                        select(CheckpointRow).where(CheckpointRow.seq > written).order_by(CheckpointRow.seq)
-                    ).all()
+                    rows = session.scalars(select(CheckpointRow).where(CheckpointRow.seq > written).order_by(CheckpointRow.seq)).all()
                 missing = [checkpoints.read(row.jws, self._settings.issuer, self._keys.ledger_verification_key) for row in rows]
                 checkpoints.append(path, missing)
                 self._caught_up = True
@@ -307,6 +303,4 @@ def _touch_tasks(session: Session, entries: Iterable[Mapping[str, Any]]) -> None
             last[entry["task"]] = entry["at"] // 1000
     for task in sorted(uses):
         later = case((func.coalesce(TASK.c.last_used_at, 0) < last[task], last[task]), else_=TASK.c.last_used_at)
-        session.execute(
-            update(TASK).where(TASK.c.id == task).values(uses=TASK.c.uses + uses[task], last_used_at=later)
-        )
+        session.execute(update(TASK).where(TASK.c.id == task).values(uses=TASK.c.uses + uses[task], last_used_at=later))

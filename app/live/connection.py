@@ -44,7 +44,7 @@ class Connections:
         self._connected()
         return str(self._local.run_id)
 
-    def call(self, *command: str | bytes | int | float) -> Reply:
+    def call(self, *command: str | bytes | float) -> Reply:
         """One command, one reply. Raises `TemporarilyUnavailable`; the connection is dropped on any doubt."""
         connection = self._connected()
         try:

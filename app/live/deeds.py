@@ -55,9 +55,7 @@ class Deed:
             self.session.add(row)
         row.epoch += epoch
         row.version += 1
-        self.movements.append(
-            MovementRow(seq=0, kind=row.kind, id=row.id, epoch=row.epoch, version=row.version, expires_at=0)
-        )
+        self.movements.append(MovementRow(seq=0, kind=row.kind, id=row.id, epoch=row.epoch, version=row.version, expires_at=0))
 
 
 def lock_deployment(session: Session) -> None:
@@ -131,9 +129,7 @@ def catch_up(live: Live) -> int:
     generation = live.reload_generation()
     applied = int(live.redis.call("GET", applied_key(generation.number)) or 0)
     with live.database.reading() as session:
-        missing = list(
-            session.scalars(select(MovementRow).where(MovementRow.seq > applied).order_by(MovementRow.seq).limit(1000))
-        )
+        missing = list(session.scalars(select(MovementRow).where(MovementRow.seq > applied).order_by(MovementRow.seq).limit(1000)))
     if missing:
         apply(live, generation, missing)
     return len(missing)

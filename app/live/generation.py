@@ -107,9 +107,7 @@ def open_generation(database: Database, redis: Connections, on_open: Callable[[S
     for start in range(0, len(keys), BATCH):
         triples = [value for key in keys[start : start + BATCH] for value in key]
         redis.call("EVALSHA", scripts.RAISE_SHA, 2, READY, prefix(generation.number) + "loading", identity, 0, -1, *triples)
-    opened: int = redis.call(
-        "EVALSHA", scripts.OPEN_SHA, 3, BUILDING, READY, applied_key(generation.number), nonce, identity, movement
-    )
+    opened: int = redis.call("EVALSHA", scripts.OPEN_SHA, 3, BUILDING, READY, applied_key(generation.number), nonce, identity, movement)
     return opened == 1 and redis.run_id == run_id
 
 
@@ -127,9 +125,7 @@ def forget_old(redis: Connections, current: int) -> None:
 
 
 def _held(session: Session, number: int) -> Iterator[tuple[str, int, int]]:
-    for kind, identifier, epoch, version in session.execute(
-        select(ThingRow.kind, ThingRow.id, ThingRow.epoch, ThingRow.version)
-    ):
+    for kind, identifier, epoch, version in session.execute(select(ThingRow.kind, ThingRow.id, ThingRow.epoch, ThingRow.version)):
         thing = Thing(Kind(kind), identifier)
         if epoch:
             yield epoch_key(number, thing), epoch, 0

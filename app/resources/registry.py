@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 
 from app import clock
 from app.audit import record
-from app.audit.events import Changed, Registered as RegisteredEvent, Revoked, Who
+from app.audit.events import Changed, Revoked, Who
+from app.audit.events import Registered as RegisteredEvent
 from app.clients.models import ClientRow
 from app.clients.registration import URI_CHARACTERS, Registered, check_name, give_secret, new_client
 from app.errors import NotFound, Refused
@@ -38,14 +39,10 @@ class ResourceRegistry:
         self._settings = settings
         self._pepper = pepper
 
-    def add(
-        self, uri: str, *, name: str, scopes: Mapping[str, str], labels: Iterable[str] = (), alg: str = "ES256", by: Who
-    ) -> Registered:
+    def add(self, uri: str, *, name: str, scopes: Mapping[str, str], labels: Iterable[str] = (), alg: str = "ES256", by: Who) -> Registered:
         """Register an API. `scopes`: name to plain words. Raises `Refused` with a sentence for whoever asked."""
         self._check_uri(uri)
-        client, secret = new_client(
-            ClientKind.RESOURCE, name, prefix="rsc", auth=AuthMethod.CLIENT_SECRET_BASIC, pepper=self._pepper
-        )
+        client, secret = new_client(ClientKind.RESOURCE, name, prefix="rsc", auth=AuthMethod.CLIENT_SECRET_BASIC, pepper=self._pepper)
         row = ResourceRow(
             id=new_id("res"),
             uri=uri,

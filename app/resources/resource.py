@@ -59,9 +59,7 @@ class Resources:
 def load_resource(session: Session, which: ColumnElement[bool]) -> Held[Resource] | None:
     """Row and version in one statement."""
     statement = (
-        select(ResourceRow, ThingRow.epoch, ThingRow.version)
-        .outerjoin(ThingRow, beside(Kind.RESOURCE, ResourceRow.id))
-        .where(which)
+        select(ResourceRow, ThingRow.epoch, ThingRow.version).outerjoin(ThingRow, beside(Kind.RESOURCE, ResourceRow.id)).where(which)
     )
     found = session.execute(statement).one_or_none()
     if found is None:

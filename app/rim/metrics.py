@@ -17,12 +17,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._answers = Counter(
-            "deputy_http_answers", "Answers by endpoint and status", ("endpoint", "status"), registry=self._registry
-        )
-        self._seconds = Histogram(
-            "deputy_http_seconds", "Seconds to answer", ("endpoint",), buckets=BUCKETS, registry=self._registry
-        )
+        self._answers = Counter("deputy_http_answers", "Answers by endpoint and status", ("endpoint", "status"), registry=self._registry)
+        self._seconds = Histogram("deputy_http_seconds", "Seconds to answer", ("endpoint",), buckets=BUCKETS, registry=self._registry)
 
     def install(self, app: Flask) -> None:
         """Measure every request of the application."""

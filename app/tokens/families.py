@@ -154,9 +154,7 @@ class Families:
 
 def _add(session: Session, family: str, generation: int, expires_at: int) -> str:
     value = PREFIX + secrets.token_urlsafe(32)
-    row = RefreshTokenRow(
-        hash=_hash(value), family=family, generation=generation, issued_at=clock.timestamp(), expires_at=expires_at
-    )
+    row = RefreshTokenRow(hash=_hash(value), family=family, generation=generation, issued_at=clock.timestamp(), expires_at=expires_at)
     session.add(row)
     return value
 

@@ -68,7 +68,11 @@ class Introspection:
             return INACTIVE
         seen = Once("seen", token.jti, max(1, token.authority.end - clock.timestamp() + clock.SKEW))
         alive, values = self._live.still(
-            token.lineage.generation, token.lineage.epochs, token.denied_by, versions=(caller.held.thing, resource.thing), names=(seen.name,)
+            token.lineage.generation,
+            token.lineage.epochs,
+            token.denied_by,
+            versions=(caller.held.thing, resource.thing),
+            names=(seen.name,),
         )
         client_version, resource_version, used = values
         if int(client_version or 0) != caller.held.reading.version or int(resource_version or 0) != resource.reading.version:

@@ -14,10 +14,8 @@ CLAIM = "deputy"
 def lineage_claim(lineage: Lineage, depth: int) -> dict[str, Any]:
     """The lineage as our tokens carry it: generation, epochs, ancestors, and the depth still allowed."""
     claim: dict[str, Any] = {"g": lineage.generation, "e": stored_epochs(lineage.epochs), "d": depth}
-    for name, value in (("p", list(lineage.parents)), ("c", lineage.consent), ("f", lineage.family), ("s", lineage.session)):
-        if value:
-            claim[name] = value
-    return claim
+    beside = {"p": list(lineage.parents), "c": lineage.consent, "f": lineage.family, "s": lineage.session}
+    return claim | {name: value for name, value in beside.items() if value}
 
 
 def parse_lineage(claim: Mapping[str, Any]) -> tuple[Lineage, int]:

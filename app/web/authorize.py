@@ -21,10 +21,10 @@ from app.live.commit import Live
 from app.rim.form import FORM, parse_parameters
 from app.settings import Settings
 from app.tokens.hints import Hints
+from app.vocabulary import new_id
 from app.web.consent import csrf_purpose, read_decision, render_consent
 from app.web.forms import single
 from app.web.pages import Pages, see_other
-from app.vocabulary import new_id
 
 HERE = "/oauth/authorize"
 FRESH = "fresh_after"
@@ -97,26 +97,18 @@ def blueprint(pages: Pages, front: FrontChannel) -> Blueprint:
         except Redirected as refused:
             return see_other(error_redirect(refused.error, refused.redirect_uri, refused.state, front.settings.issuer))
         signed_in = pages.sign_in.current()
-        if (step := sign_in_first(asked, parameters, signed_in, encoded)) is not None:
-            return step
-        assert signed_in is not None
+        if signed_in is None or _too_old(front, asked, parameters, signed_in):
+            return sign_in_first(asked, signed_in, encoded)
         try:
             _check_hint(front.hints, asked, signed_in)
         except OAuthError as error:
             return see_other(front.answers.refuse(asked, error, signed_in))
         return consent_or_code(asked, signed_in, encoded, problem)
 
-    def sign_in_first(asked: AuthorizationRequest, parameters: Parameters, signed_in: SignIn | None, encoded: str) -> Response | None:
-        after = _fresh_after(front, parameters)
-        too_old = signed_in is not None and (
-            ("login" in asked.prompt and signed_in.auth_time < after)
-            or (asked.max_age is not None and clock.timestamp() - signed_in.auth_time > asked.max_age and signed_in.auth_time < after)
-        )
-        if signed_in is not None and not too_old:
-            return None
+    def sign_in_first(asked: AuthorizationRequest, signed_in: SignIn | None, encoded: str) -> Response:
         if "none" in asked.prompt:
             return see_other(front.answers.refuse(asked, LoginRequired("prompt=none"), signed_in))
-        if too_old:
+        if signed_in is not None:
             encoded = f"{_without_fresh(encoded)}&{urlencode({FRESH: front.serializer('fresh').dumps(clock.timestamp())})}"
         return see_other(f"/login?next={quote(f'{HERE}?{encoded}', safe='')}")
 
@@ -203,3 +195,11 @@ def _plainly(error: OAuthError) -> str:
         "redirect_uri is not registered": "the address it wants you sent back to is not registered for that program.",
         "redirect_uri is required": "it does not say where to send you back to.",
     }.get(error.reason, "it is malformed, has run out, or was answered before.")
+
+
+def _too_old(front: FrontChannel, asked: AuthorizationRequest, parameters: Parameters, signed_in: SignIn) -> bool:
+    """Whether the sign-in is older than the request allows (OIDC Core §3.1.2.1 `prompt=login`, `max_age`)."""
+    if signed_in.auth_time >= _fresh_after(front, parameters):
+        return False
+    aged = asked.max_age is not None and clock.timestamp() - signed_in.auth_time > asked.max_age
+    return aged or "login" in asked.prompt

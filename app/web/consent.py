@@ -35,9 +35,7 @@ def csrf_purpose(ticket: str) -> str:
     return f"consent:{ticket}"
 
 
-def render_consent(
-    pages: Pages, offer: Offer, ticket: str, *, redirect_uri: str, problem: str = ""
-) -> Response:
+def render_consent(pages: Pages, offer: Offer, ticket: str, *, redirect_uri: str, problem: str = "") -> Response:
     """The page that asks. `problem`: a sentence about the last attempt. The form may end at `redirect_uri`."""
     allow_form_action(redirect_uri)
     return pages.render(

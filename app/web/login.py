@@ -54,12 +54,8 @@ def blueprint(
         username = single(request.form, "username")
         try:
             pages.csrf.check(request.form, CSRF_PURPOSE)
-            human = accounts.verify_password(
-                username, single(request.form, "password"), request.remote_addr or ""
-            )
-            return (
-                show(target, 401, username=username, problem=WRONG) if human is None else begin(human, target)
-            )
+            human = accounts.verify_password(username, single(request.form, "password"), request.remote_addr or "")
+            return show(target, 401, username=username, problem=WRONG) if human is None else begin(human, target)
         except FormRefused:
             return show(target, 403, username=username, problem=STALE)
         except TooManyRequests as refused:

@@ -51,9 +51,7 @@ class Pages:
         """A page, under the name of whoever is signed in."""
         return self._render(template, status, signed_in=self.sign_in.current(), **context)
 
-    def error(
-        self, status: int, heading: str = "", text: str = "", *, retry_after: int | None = None
-    ) -> Response:
+    def error(self, status: int, heading: str = "", text: str = "", *, retry_after: int | None = None) -> Response:
         """A page for what went wrong. It asks neither SQL nor Redis anything: they may be what went wrong."""
         words = WORDS.get(status, WORDS[400 if status < 500 else 500])
         response = self._render(

@@ -78,16 +78,10 @@ class Standing:
 
     def of(self, human: str) -> tuple[list[Allowed], list[Allowed]]:
         """The standing ones, the newest first, and the last few that ended, the latest first."""
-        statement = (
-            select(ConsentRow)
-            .where(ConsentRow.human == human)
-            .order_by(ConsentRow.given_at.desc(), ConsentRow.id)
-        )
+        statement = select(ConsentRow).where(ConsentRow.human == human).order_by(ConsentRow.given_at.desc(), ConsentRow.id)
         with self._database.reading() as session:
             every = [_allowed(session, row) for row in session.scalars(statement)]
-        ended = sorted(
-            (one for one in every if one.ended_at is not None), key=lambda one: -(one.ended_at or 0)
-        )
+        ended = sorted((one for one in every if one.ended_at is not None), key=lambda one: -(one.ended_at or 0))
         return [one for one in every if one.ended_at is None], ended[:HISTORY]
 
     def find(self, human: str, consent_id: str) -> Allowed | None:
@@ -102,9 +96,7 @@ def _allowed(session: Session, row: ConsentRow) -> Allowed:
     client = session.get(ClientRow, row.client_id)
     ended_at, why = _ending(session, row)
     uses, last_used = session.execute(
-        select(func.coalesce(func.sum(TaskRow.uses), 0), func.max(TaskRow.last_used_at)).where(
-            TaskRow.consent == row.id
-        )
+        select(func.coalesce(func.sum(TaskRow.uses), 0), func.max(TaskRow.last_used_at)).where(TaskRow.consent == row.id)
     ).one()
     return Allowed(
         id=row.id,
@@ -116,9 +108,7 @@ def _allowed(session: Session, row: ConsentRow) -> Allowed:
         resources=_resources(session, row.pairs),
         hands_to=_hands_to(session, agent, row.depth),
         away=row.away,
-        halted=(agent is not None and agent.state != AgentState.ACTIVE)
-        or client is None
-        or not client.enabled,
+        halted=(agent is not None and agent.state != AgentState.ACTIVE) or client is None or not client.enabled,
         given_at=row.given_at,
         until=row.until,
         ended_at=ended_at,
@@ -160,9 +150,7 @@ def _resources(session: Session, pairs: list[list[str]]) -> tuple[At, ...]:
 def _hands_to(session: Session, agent: AgentRow | None, depth: int) -> tuple[str, ...]:
     if agent is None or depth < 2 or not agent.hands_to:
         return ()
-    return tuple(
-        session.scalars(select(AgentRow.name).where(AgentRow.id.in_(agent.hands_to)).order_by(AgentRow.name))
-    )
+    return tuple(session.scalars(select(AgentRow.name).where(AgentRow.id.in_(agent.hands_to)).order_by(AgentRow.name)))
 
 
 def _human_name(session: Session, human: str) -> str:

@@ -28,9 +28,7 @@ def header(alg: SigningAlg = SigningAlg.ES256, **members: Any) -> dict[str, Any]
     return {"typ": "at+jwt", "alg": alg.value, "kid": PAIRS[alg][0].kid} | members
 
 
-def check(
-    token: str, *, typ: frozenset[str] = AT, algorithms: frozenset[SigningAlg] = EVERY_ALG
-) -> VerifiedJWT:
+def check(token: str, *, typ: frozenset[str] = AT, algorithms: frozenset[SigningAlg] = EVERY_ALG) -> VerifiedJWT:
     known = {public.kid: public for _private, public, _jwk in PAIRS.values()}
     return verify(token, find_key=lambda h: known.get(h.get("kid")), typ=typ, algorithms=algorithms)
 
@@ -50,9 +48,7 @@ def test_an_honest_token_of_each_algorithm_is_accepted_without_a_warning(alg: Si
     assert dict(verified.header) == header(alg)
 
 
-@pytest.mark.parametrize(
-    "alg", ["none", "None", "nOnE", "NONE", "", None, 0, True, [], ["ES256"], {"a": 1}, "es256"], ids=repr
-)
+@pytest.mark.parametrize("alg", ["none", "None", "nOnE", "NONE", "", None, 0, True, [], ["ES256"], {"a": 1}, "es256"], ids=repr)
 def test_alg_none_in_any_spelling_or_type_is_refused(alg: object) -> None:
     private = PAIRS[SigningAlg.ES256][0]
     assert refused(forge(header() | {"alg": alg}, CLAIMS, private)) == "alg is not acceptable"

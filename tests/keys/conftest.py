@@ -45,9 +45,7 @@ class Deployment:
     def database(self) -> Database:
         """Another connection pool to the same database."""
         if self._postgresql:
-            engine = create_engine(
-                self._postgresql, connect_args={"options": f"-c search_path={self._schema}"}, pool_timeout=2
-            )
+            engine = create_engine(self._postgresql, connect_args={"options": f"-c search_path={self._schema}"}, pool_timeout=2)
         else:
             engine = create_engine(
                 f"sqlite:///{self.folder}/deputy.sqlite",

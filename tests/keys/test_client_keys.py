@@ -168,9 +168,7 @@ def test_a_small_exponent_is_refused() -> None:
 
 
 P = 2**255 - 19
-ORDER_8 = int.from_bytes(
-    bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little"
-)
+ORDER_8 = int.from_bytes(bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little")
 """y of the points of order 8, as published with the attacks on low-order keys."""
 LOW_ORDER_Y = [0, 1, P - 1, ORDER_8, P - ORDER_8]
 
@@ -207,9 +205,7 @@ def test_honest_ed25519_keys_are_all_taken() -> None:
         assert import_public_key(public_part(generate_client_key(SigningAlg.EDDSA))).kid
 
 
-@pytest.mark.parametrize(
-    "jwks", [{}, {"keys": None}, {"keys": {}}, {"keys": "x"}, {"keys": [EC] * (MAX_KEYS + 1)}]
-)
+@pytest.mark.parametrize("jwks", [{}, {"keys": None}, {"keys": {}}, {"keys": "x"}, {"keys": [EC] * (MAX_KEYS + 1)}])
 def test_a_malformed_set_is_refused(jwks: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         import_client_keys(jwks)

@@ -65,11 +65,7 @@ def test_derived_secrets_differ_by_purpose_and_key_and_are_stable() -> None:
     secrets = {encryption.derive(purpose) for purpose in ("cookie", "pepper", "")}
     assert len(secrets) == 3
     assert all(len(secret) == 32 for secret in secrets)
-    assert (
-        encryption.derive("cookie", 64)[:32]
-        == encryption.derive("cookie")
-        == KeyEncryption(KEK).derive("cookie")
-    )
+    assert encryption.derive("cookie", 64)[:32] == encryption.derive("cookie") == KeyEncryption(KEK).derive("cookie")
     assert KeyEncryption(KEK[::-1]).derive("cookie") not in secrets
     assert KEK not in secrets
     # RFC 5869 with SHA-256, no salt; computed with another implementation of HKDF.
@@ -137,7 +133,5 @@ def test_no_key_is_made_where_one_is_configured_or_in_production(tmp_path: Path)
     ensure_own_key(development(tmp_path, key_encryption_key=text))
     ensure_own_key(development(tmp_path, key_encryption_key_file=tmp_path / "elsewhere"))
     more = {"issuer": "https://as.example", "allow_embedded": True}
-    ensure_own_key(
-        load_settings(environment="production", keys_dir=tmp_path, key_encryption_key=text, **more)
-    )
+    ensure_own_key(load_settings(environment="production", keys_dir=tmp_path, key_encryption_key=text, **more))
     assert list(tmp_path.iterdir()) == []

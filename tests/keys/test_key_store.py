@@ -231,9 +231,7 @@ def test_a_key_made_a_moment_ago_elsewhere_verifies_at_once(keys: KeyStore, depl
     assert other.signing_key(SigningAlg.EDDSA).kid == keys.signing_key(SigningAlg.EDDSA).kid
 
 
-def test_revoking_the_active_key_kills_its_tokens_and_the_next_takes_over(
-    keys: KeyStore, deployment: Deployment
-) -> None:
+def test_revoking_the_active_key_kills_its_tokens_and_the_next_takes_over(keys: KeyStore, deployment: Deployment) -> None:
     key = keys.signing_key(SigningAlg.ES256)
     upcoming = next(k.kid for k in keys.list() if k.state is KeyState.NEXT and k.alg is SigningAlg.ES256)
     token = sign(CLAIMS, "at+jwt", key)
@@ -256,9 +254,7 @@ def test_revoking_the_active_key_kills_its_tokens_and_the_next_takes_over(
     assert deployment.records[0][1] == {"kid": key.kid, "alg": "ES256"}
 
 
-def test_a_commit_with_a_key_that_was_revoked_meanwhile_says_moved(
-    keys: KeyStore, deployment: Deployment
-) -> None:
+def test_a_commit_with_a_key_that_was_revoked_meanwhile_says_moved(keys: KeyStore, deployment: Deployment) -> None:
     worker, live = deployment.worker(), deployment.lives[-1]
     reading, key = worker.reading(), worker.signing_key(SigningAlg.ES256)
     live.commit(Commit(epochs={key.thing: 0}, versions={KEYS: reading.version}))
@@ -325,9 +321,7 @@ def test_retired_keys_go_when_nothing_good_can_be_left_of_them(deployment: Deplo
     store.rotate_ledger()
     assert store.retire_expired() == 0
     with deployment.database().transaction() as session:
-        session.execute(
-            update(SigningKeyRow).where(SigningKeyRow.retired_at.is_not(None)).values(retired_at=1)
-        )
+        session.execute(update(SigningKeyRow).where(SigningKeyRow.retired_at.is_not(None)).values(retired_at=1))
     assert store.retire_expired() == 1
     assert first not in {key.kid for key in store.list()}
     assert first not in published(store)
@@ -336,9 +330,7 @@ def test_retired_keys_go_when_nothing_good_can_be_left_of_them(deployment: Deplo
     assert store.retire_expired() == 0
 
 
-def test_with_another_key_encryption_key_nothing_is_signed_but_all_is_verified(
-    keys: KeyStore, deployment: Deployment
-) -> None:
+def test_with_another_key_encryption_key_nothing_is_signed_but_all_is_verified(keys: KeyStore, deployment: Deployment) -> None:
     token = sign(CLAIMS, "at+jwt", keys.signing_key(SigningAlg.ES256))
     stranger = deployment.worker(KEK[::-1])
     with pytest.raises(TemporarilyUnavailable):
@@ -348,16 +340,12 @@ def test_with_another_key_encryption_key_nothing_is_signed_but_all_is_verified(
     assert TokenVerifier(stranger).verify_own(token, AT).claims == CLAIMS
 
 
-def test_one_private_key_cannot_be_put_under_the_name_of_another(
-    keys: KeyStore, deployment: Deployment
-) -> None:
+def test_one_private_key_cannot_be_put_under_the_name_of_another(keys: KeyStore, deployment: Deployment) -> None:
     active = keys.signing_key(SigningAlg.ES256).kid
     with deployment.database().transaction() as session:
         ledger = session.get(SigningKeyRow, keys.ledger_key().kid)
         assert ledger is not None
-        session.execute(
-            update(SigningKeyRow).where(SigningKeyRow.kid == active).values(private_jwe=ledger.private_jwe)
-        )
+        session.execute(update(SigningKeyRow).where(SigningKeyRow.kid == active).values(private_jwe=ledger.private_jwe))
     with pytest.raises(TemporarilyUnavailable):
         deployment.worker().signing_key(SigningAlg.ES256)
 
@@ -426,9 +414,7 @@ def test_a_store_that_never_saw_sql_is_unavailable_and_recovers(deployment: Depl
             time.sleep(0.05)
 
 
-def test_a_deed_redis_did_not_confirm_is_told_and_can_be_repeated(
-    keys: KeyStore, deployment: Deployment
-) -> None:
+def test_a_deed_redis_did_not_confirm_is_told_and_can_be_repeated(keys: KeyStore, deployment: Deployment) -> None:
     kid = keys.signing_key(SigningAlg.ES256).kid
     live = deployment.lives[0]
     live.redis.call("DEL", READY)
@@ -465,9 +451,7 @@ def test_a_deed_that_fails_changes_nothing(keys: KeyStore, monkeypatch: pytest.M
 def test_keys_are_opened_once_also_by_many_threads(keys: KeyStore, deployment: Deployment) -> None:
     store = deployment.worker()
     found: list[object] = []
-    threads = [
-        threading.Thread(target=lambda: found.append(store.signing_key(SigningAlg.RS256))) for _ in range(8)
-    ]
+    threads = [threading.Thread(target=lambda: found.append(store.signing_key(SigningAlg.RS256))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -74,10 +74,7 @@ def test_a_signature_is_checked_once(keys: Keys, verified: list[str]) -> None:
     results = [tokens.verify_own(token, AT) for _ in range(5)]
     assert len(verified) == 1
     assert all(result.claims == CLAIMS for result in results)
-    assert all(
-        dict(result.header) == {"typ": "at+jwt", "alg": "ES256", "kid": keys.private.kid}
-        for result in results
-    )
+    assert all(dict(result.header) == {"typ": "at+jwt", "alg": "ES256", "kid": keys.private.kid} for result in results)
 
 
 def test_what_one_caller_does_with_the_claims_another_never_sees(keys: Keys) -> None:
@@ -203,9 +200,7 @@ def test_the_largest_token_that_can_be_signed_can_be_verified(alg: SigningAlg) -
 
 
 def test_claims_may_be_any_mapping(keys: Keys) -> None:
-    frozen = MappingProxyType(
-        {"sub": "human", "act": MappingProxyType({"sub": "agent"}), "amr": ("pwd", "otp")}
-    )
+    frozen = MappingProxyType({"sub": "human", "act": MappingProxyType({"sub": "agent"}), "amr": ("pwd", "otp")})
     token = sign(frozen, "at+jwt", keys.private)
     expected = {"sub": "human", "act": {"sub": "agent"}, "amr": ["pwd", "otp"]}
     assert TokenVerifier(keys).verify_own(token, AT).claims == expected

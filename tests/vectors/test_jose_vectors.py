@@ -39,10 +39,7 @@ A3_KEY = {
     "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
     "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
 }
-A3_TOKEN = (
-    f"eyJhbGciOiJFUzI1NiJ9.{JOE_PART}."
-    "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q"
-)
+A3_TOKEN = f"eyJhbGciOiJFUzI1NiJ9.{JOE_PART}.DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q"
 ED25519_KEY = {
     "kty": "OKP",
     "crv": "Ed25519",

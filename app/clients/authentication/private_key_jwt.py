@@ -21,6 +21,8 @@ from app.keys.verifier import (
     require_str,
     require_time,
     sole_audience,
+)
+from app.keys.verifier import (
     verify as verify_jwt,
 )
 from app.live.commit import Once
@@ -33,7 +35,7 @@ ACCEPTED_TYP = frozenset({JWTType.CLIENT_ASSERTION.value, "JWT", NO_TYP})
 ALGORITHMS = frozenset(SigningAlg)
 NAMESPACE = "assertion"
 
-_public = {k: v for k, v in generate_client_key(SigningAlg.ES256).items() if k not in {"d"}}
+_public = {k: v for k, v in generate_client_key(SigningAlg.ES256).items() if k != "d"}
 DECOY: tuple[VerificationKey, ...] = import_client_keys({"keys": [_public]})
 """Nobody's key: an unknown client costs one verification too."""
 
