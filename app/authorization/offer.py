@@ -8,7 +8,8 @@ from hashlib import sha256
 from urllib.parse import urlsplit
 
 import orjson
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import Session
 
 from app.agents.agent import Agent
 from app.agents.models import AgentRow
@@ -73,6 +74,8 @@ class Offer:
     """Seconds and words, the longest last, which is the default."""
     away_asked: bool
     hands_to: tuple[str, ...]
+    served_by: tuple[str, ...]
+    """Agents that speak for one of these APIs: a token for it may be their subject token."""
     depth: int
     used_before: int
     suspicious_name: bool
@@ -99,7 +102,8 @@ class Offers:
         name = agent.name if agent is not None else client.name
         with self._database.reading() as session:
             owner = session.scalar(select(HumanRow.name).where(HumanRow.id == agent.owner)) if agent is not None else None
-            hands_to = self._hands_to(agent)
+            hands_to = _names(session, AgentRow.id.in_(sorted(agent.hands_to))) if agent is not None else ()
+            served_by = _served_by(session, request, agent)
             used = 0
             if agent is not None:
                 uses = select(func.coalesce(func.sum(TaskRow.uses), 0))
@@ -118,27 +122,33 @@ class Offers:
             lifetimes=self._lifetimes(),
             away_asked=request.away,
             hands_to=hands_to,
-            depth=self.depth(agent),
+            served_by=served_by,
+            depth=self._depth(agent, alone=not hands_to and not served_by),
             used_before=int(used),
             suspicious_name=mixes_scripts(name),
         )
 
-    def depth(self, agent: Agent | None) -> int:
-        """`act` objects a token under the consent may nest; nobody to hand to means the agent alone."""
+    def _depth(self, agent: Agent | None, *, alone: bool) -> int:
+        """`act` objects a token under the consent may nest; with nobody to go on with, the agent alone."""
         if agent is None:
             return 0
-        return min(agent.max_depth, self._settings.max_depth) if agent.hands_to else 1
+        return 1 if alone else min(agent.max_depth, self._settings.max_depth)
 
     def _lifetimes(self) -> tuple[tuple[int, str], ...]:
         longest = self._settings.consent_lifetime
         offered = tuple(choice for choice in LIFETIMES if choice[0] <= longest)
         return offered or ((longest, f"{max(1, longest // 60)} minutes"),)
 
-    def _hands_to(self, agent: Agent | None) -> tuple[str, ...]:
-        if agent is None or not agent.hands_to:
-            return ()
-        with self._database.reading() as session:
-            return tuple(session.scalars(select(AgentRow.name).where(AgentRow.id.in_(sorted(agent.hands_to))).order_by(AgentRow.name)))
+
+def _served_by(session: Session, request: AuthorizationRequest, agent: Agent | None) -> tuple[str, ...]:
+    if agent is None:
+        return ()
+    uris = sorted({pair.resource for pair in request.pairs})
+    return _names(session, AgentRow.serves.in_(uris) & (AgentRow.id != agent.id))
+
+
+def _names(session: Session, which: ColumnElement[bool]) -> tuple[str, ...]:
+    return tuple(session.scalars(select(AgentRow.name).where(which).order_by(AgentRow.name, AgentRow.id)))
 
 
 def _resources(request: AuthorizationRequest) -> tuple[OfferedResource, ...]:

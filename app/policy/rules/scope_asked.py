@@ -11,13 +11,13 @@ def rule(access: AccessRequest) -> AccessRequest | Denial:
     authority, asked = access.authority, access.asked
     if access.target.kind is TokenKind.ACCESS_TOKEN:
         authority = authority.at(access.target.audience)
+    if asked.scope is not None and not asked.scope <= authority.scope:
+        return Denial(InvalidScope("asked for more than there is"))
+    if asked.pairs is not None and not asked.pairs <= authority.pairs:
+        return Denial(InvalidAuthorizationDetails("authorization_details is not narrower"))
     if asked.scope is not None:
-        if not asked.scope <= authority.scope:
-            return Denial(InvalidScope("asked for more than there is"))
         authority = authority.for_scope(asked.scope)
     if asked.pairs is not None:
-        if not asked.pairs <= authority.pairs:
-            return Denial(InvalidAuthorizationDetails("authorization_details is not narrower"))
         authority = authority.narrow(pairs=asked.pairs)
     if not authority.pairs and access.target.kind in {TokenKind.ACCESS_TOKEN, TokenKind.HANDOVER}:
         return Denial(InvalidScope("nothing is left"))
