@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from flask import Flask, request
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -30,7 +32,7 @@ MAX_BODY = 262_144
 def application(settings: Settings | None = None) -> Flask:
     """The WSGI application."""
     settings = settings or load_settings()
-    app = Flask("deputy", template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "app" / "static"))
+    app = _Deputy("deputy", template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "app" / "static"))
     app.config.update(
         SQLALCHEMY_DATABASE_URI=settings.database_url,
         SQLALCHEMY_ENGINE_OPTIONS=engine_options(settings),
@@ -48,6 +50,12 @@ def application(settings: Settings | None = None) -> Flask:
         hops = settings.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=0)  # type: ignore[method-assign]
     return app
+
+
+class _Deputy(Flask):
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Every view here is synchronous; asking each of them on each request costs more than some answers."""
+        return func
 
 
 def _surfaces(app: Flask, server: Server) -> None:

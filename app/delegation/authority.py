@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from app.delegation.chain import Actor, ActorChain
 from app.vocabulary import Pairs, ScopeSet
@@ -23,12 +23,12 @@ class Authority:
 
     def narrow(self, *, pairs: Pairs | None = None, end: int | None = None, depth: int | None = None) -> Authority:
         """The same authority made smaller, or as it is. Whatever is passed, the result never exceeds this one."""
-        return replace(
-            self,
-            pairs=self.pairs if pairs is None else self.pairs & pairs,
-            end=self.end if end is None else min(self.end, end),
-            depth=self.depth if depth is None else min(self.depth, depth),
-        )
+        kept = self.pairs if pairs is None or self.pairs <= pairs else self.pairs & pairs
+        sooner = self.end if end is None else min(self.end, end)
+        shallower = self.depth if depth is None else min(self.depth, depth)
+        if kept is self.pairs and sooner == self.end and shallower == self.depth:
+            return self
+        return Authority(kept, sooner, self.chain, shallower, self.key)
 
     def for_scope(self, scope: ScopeSet) -> Authority:
         """Narrowed to these scopes at every resource."""
@@ -40,7 +40,7 @@ class Authority:
 
     def acting(self, actor: Actor) -> Authority:
         """The same authority in the hands of this actor: the chain grows at its front, nothing else changes."""
-        return replace(self, chain=self.chain.acting(actor))
+        return Authority(self.pairs, self.end, self.chain.acting(actor), self.depth, self.key)
 
     @property
     def resources(self) -> frozenset[str]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from sqlalchemy import select, update
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from app.errors import TemporarilyUnavailable
 from app.live import scripts
 from app.live.commit import Live
 from app.live.generation import READY, Generation, applied_key, denied_key, epoch_key, version_key
-from app.live.models import DeniedTokenRow, DeploymentRow, MovementRow, ThingRow
+from app.live.models import DeploymentRow, MovementRow
 from app.live.things import Kind, Thing
 
 TOKEN = "token"
@@ -27,12 +28,33 @@ class NotYetInForce(TemporarilyUnavailable):
     """SQL has the deed, Redis did not confirm it. Repeating it is harmless; the relay applies it too."""
 
 
+class Movement(NamedTuple):
+    """One change: of a thing's epoch and version, or the denial of a token until a second since 1970."""
+
+    kind: str
+    id: str
+    epoch: int
+    version: int
+    expires_at: int
+
+
+MOVE = text(
+    "INSERT INTO thing (kind, id, epoch, version) VALUES (:kind, :id, :by, 1) ON CONFLICT (kind, id) "
+    "DO UPDATE SET epoch = thing.epoch + :by, version = thing.version + 1 RETURNING epoch, version"
+)
+NUMBER = text("UPDATE deployment SET movement = movement + :count WHERE id = 1 RETURNING movement, generation, since")
+RECORD = text(
+    "INSERT INTO movement (seq, kind, id, epoch, version, expires_at) VALUES (:seq, :kind, :id, :epoch, :version, :expires_at)"
+)
+DENY = text("INSERT INTO denied_token (jti, expires_at) VALUES (:jti, :until) ON CONFLICT (jti) DO NOTHING")
+
+
 @dataclass
 class Deed:
     """The open transaction of a deed, and what it moves."""
 
     session: Session
-    movements: list[MovementRow] = field(default_factory=list)
+    movements: list[Movement] = field(default_factory=list)
 
     def change(self, thing: Thing) -> None:
         """Something about the thing is different: its version moves, caches and commits notice."""
@@ -45,21 +67,18 @@ class Deed:
     def deny(self, jti: str, expires_at: int) -> None:
         """One token, and what was derived from it, is dead. `expires_at` in seconds since 1970."""
         until = expires_at + REMEMBER
-        self.session.merge(DeniedTokenRow(jti=jti, expires_at=until))
-        self.movements.append(MovementRow(seq=0, kind=TOKEN, id=jti, epoch=1, version=0, expires_at=until))
+        self.session.execute(DENY, {"jti": jti, "until": until})
+        self.movements.append(Movement(TOKEN, jti, 1, 0, until))
 
     def _move(self, thing: Thing, *, epoch: int) -> None:
-        row = self.session.get(ThingRow, (thing.kind.value, thing.id))
-        if row is None:
-            row = ThingRow(kind=thing.kind.value, id=thing.id, epoch=0, version=0)
-            self.session.add(row)
-        row.epoch += epoch
-        row.version += 1
-        self.movements.append(MovementRow(seq=0, kind=row.kind, id=row.id, epoch=row.epoch, version=row.version, expires_at=0))
+        moved = self.session.execute(MOVE, {"kind": thing.kind.value, "id": thing.id, "by": epoch}).one()
+        self.movements.append(Movement(thing.kind.value, thing.id, moved.epoch, moved.version, 0))
 
 
 def lock_deployment(session: Session) -> None:
-    """Take the row lock that orders deeds and generations."""
+    """Take the row lock that orders deeds and generations. SQLite has one writer at a time and needs none."""
+    if session.get_bind().dialect.name == "sqlite":
+        return
     session.execute(select(DeploymentRow.id).where(DeploymentRow.id == 1).with_for_update())
 
 
@@ -72,7 +91,7 @@ class Deeds:
     @contextmanager
     def deed(self) -> Iterator[Deed]:
         """One deed. Leaves SQL committed and Redis raised, or raises: `NotYetInForce` when only SQL has it."""
-        numbered: Generation | None = None
+        numbered: tuple[Generation, int] | None = None
         with self._live.database.transaction() as session:
             # Locked first, always: movements are numbered in commit order and no two deeds deadlock.
             lock_deployment(session)
@@ -82,32 +101,26 @@ class Deeds:
                 numbered = _number(session, deed.movements)
         if numbered is not None:
             try:
-                in_force = apply(self._live, numbered, deed.movements)
+                in_force = apply(self._live, *numbered, deed.movements)
             except TemporarilyUnavailable as trouble:
                 raise NotYetInForce(trouble.reason) from None
             if not in_force:
                 raise NotYetInForce("live state is being rebuilt")
 
 
-def _number(session: Session, movements: list[MovementRow]) -> Generation | None:
+def _number(session: Session, movements: Sequence[Movement]) -> tuple[Generation, int] | None:
     count = len(movements)
-    row = session.execute(
-        update(DeploymentRow)
-        .where(DeploymentRow.id == 1)
-        .values(movement=DeploymentRow.movement + count)
-        .returning(DeploymentRow.movement, DeploymentRow.generation, DeploymentRow.since)
-    ).one_or_none()
+    row = session.execute(NUMBER, {"count": count}).one_or_none()
     if row is None:
         # Before the first generation there is no live copy that could be behind.
         return None
-    for offset, movement in enumerate(movements):
-        movement.seq = row.movement - count + 1 + offset
-        session.add(movement)
-    return Generation(row.generation, row.since) if row.generation else None
+    first: int = row.movement - count + 1
+    session.execute(RECORD, [{"seq": first + at, **movement._asdict()} for at, movement in enumerate(movements)])
+    return (Generation(row.generation, row.since), first) if row.generation else None
 
 
-def apply(live: Live, generation: Generation, movements: list[MovementRow]) -> bool:
-    """Raise Redis to what the movements say. Returns whether the copy is ready, so that they are now in force."""
+def apply(live: Live, generation: Generation, first: int, movements: Sequence[Movement]) -> bool:
+    """Raise Redis to what the movements say, the first of which has that number. Returns whether they are now in force."""
     triples: list[str | int] = []
     for movement in movements:
         if movement.kind == TOKEN:
@@ -119,7 +132,7 @@ def apply(live: Live, generation: Generation, movements: list[MovementRow]) -> b
         triples += (version_key(generation.number, thing), movement.version, 0)
     held: int = live.redis.call(
         "EVALSHA", scripts.RAISE_SHA, 2, READY, applied_key(generation.number),
-        generation.identity(live.redis.run_id), movements[0].seq, movements[-1].seq, *triples,
+        generation.identity(live.redis.run_id), first, first + len(movements) - 1, *triples,
     )  # fmt: skip
     return held == 1
 
@@ -129,10 +142,11 @@ def catch_up(live: Live) -> int:
     generation = live.reload_generation()
     applied = int(live.redis.call("GET", applied_key(generation.number)) or 0)
     with live.database.reading() as session:
-        missing = list(session.scalars(select(MovementRow).where(MovementRow.seq > applied).order_by(MovementRow.seq).limit(1000)))
-    if missing:
-        apply(live, generation, missing)
-    return len(missing)
+        columns = [getattr(MovementRow, name) for name in ("seq", *Movement._fields)]
+        rows = session.execute(select(*columns).where(MovementRow.seq > applied).order_by(MovementRow.seq).limit(1000)).all()
+    if rows:
+        apply(live, generation, rows[0].seq, [Movement(*row[1:]) for row in rows])
+    return len(rows)
 
 
 def trim(session: Session, below: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 
@@ -32,13 +33,14 @@ class Thing(NamedTuple):
     def __str__(self) -> str:
         return f"{self.kind}:{self.id}"
 
-    @classmethod
-    def parse(cls, text: str) -> Thing:
+    @staticmethod
+    @lru_cache(maxsize=65_536)
+    def parse(text: str) -> Thing:
         """The inverse of `str`. Raises ValueError for anything else."""
         kind, separator, identifier = text.partition(":")
         if not separator or not identifier:
             raise ValueError("not a thing")
-        return cls(Kind(kind), identifier)
+        return Thing(Kind(kind), identifier)
 
 
 DEPLOYMENT = Thing(Kind.DEPLOYMENT, "1")

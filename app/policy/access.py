@@ -98,6 +98,8 @@ class AccessRequest:
 
     def narrowed(self, authority: Authority) -> AccessRequest:
         """The same request with a smaller authority."""
+        if authority is self.authority:
+            return self
         if not authority.within(self.authority):
             raise AssertionError("a rule may only narrow")
         return replace(self, authority=authority)

@@ -19,8 +19,8 @@ def decide(access: AccessRequest) -> Permit | Denial:
         if isinstance(verdict, Denial):
             return verdict
         access = verdict
-        if taken := _taken(before, access.authority):
-            layers.append({"layer": rule.__module__.rpartition(".")[2], **taken})
+        if access.authority is not before:
+            layers.append({"layer": rule.__module__.rpartition(".")[2], **_taken(before, access.authority)})
     return _permit(access, tuple(layers))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
 from authlib.oauth2 import OAuth2Error
@@ -41,7 +42,7 @@ class StrictRequest(OAuth2Request):
         # Not super().__init__: it recomputes the URL to check for TLS, which the settings decided at start-up.
         self.method = incoming.method
         self.uri = incoming.path
-        self.headers = dict(incoming.headers)
+        self.headers = cast("Mapping[str, str]", incoming.headers)
         self.strict = parse_form(incoming)
         self.payload = FormPayload(self.strict)
         self.client = self.auth_method = self.user = self.authorization_code = self.refresh_token = self.credential = None

@@ -14,7 +14,8 @@ MAX_BODY = 65_536
 """Bytes of a form."""
 MAX_FIELDS = 100
 REPEATABLE = frozenset({"resource", "audience"})
-ENCODED = re.compile(rb"(?:[^%\x00-\x20\x7f-\xff]|%[0-9A-Fa-f]{2})*")
+VISIBLE = bytes(range(0x21, 0x7F))
+BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -44,7 +45,7 @@ def parse_form(request: Request) -> ProtocolRequest:
 
 def parse_parameters(encoded: bytes, repeatable: frozenset[str] = REPEATABLE) -> dict[str, tuple[str, ...]]:
     """Names and values of urlencoded text (WHATWG URL §5.1, strictly). Raises InvalidRequest."""
-    if not ENCODED.fullmatch(encoded):
+    if encoded.translate(None, VISIBLE) or BAD_ESCAPE.search(encoded):
         raise InvalidRequest("malformed urlencoding")
     found: dict[str, tuple[str, ...]] = {}
     try:

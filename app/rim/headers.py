@@ -42,6 +42,8 @@ DENIED_FEATURES = (
     "payment",
     "usb",
 )
+DATA = frozenset({"X-Content-Type-Options", "Referrer-Policy", "Strict-Transport-Security", "Cross-Origin-Resource-Policy"})
+"""Headers that also mean something on an answer that is no page."""
 YEAR = 365 * 86400
 AUTHORITY = re.compile(r"(?:(?P<host>[A-Za-z0-9.-]+)|\[[0-9A-Fa-f:.]+\])(?P<port>:[0-9]{1,5})?")
 NEVER = frozenset({"javascript", "data", "blob", "filesystem", "about", "vbscript"})
@@ -68,19 +70,24 @@ class Headers:
             ).header_items()
         )
 
+        self._data = [(name, value) for name, value in self._always if name in DATA] + [("Content-Security-Policy", POLICY)]
+
     def install(self, app: Flask) -> None:
         """Have every answer of the application pass through `apply`."""
         app.after_request(self.apply)
 
     def apply(self, response: Response) -> Response:
         """The headers of one answer. Pages are personal: nothing between us and the browser may keep one."""
+        if response.mimetype != "text/html":
+            # No page, so nothing to frame, script or open from: what keeps a browser from taking it for one.
+            response.headers.extend(self._data)
+            return response
         for name, value in self._always:
             response.headers[name] = value
         form_action = g.get("form_action")
         response.headers["Content-Security-Policy"] = _policy(form_action) if form_action else POLICY
-        if response.mimetype == "text/html":
-            response.headers["Cache-Control"] = "no-store"
-            response.vary.add("Cookie")
+        response.headers["Cache-Control"] = "no-store"
+        response.vary.add("Cookie")
         return response
 
 

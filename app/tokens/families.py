@@ -110,6 +110,8 @@ class Families:
 
     def find(self, refresh_token: str) -> Refresh | None:
         """What is known of a refresh token; None for one that never was."""
+        if not refresh_token.startswith(PREFIX):
+            return None
         digest = _hash(refresh_token)
         with self._database.reading() as session:
             row = session.get(RefreshTokenRow, digest)
