@@ -71,6 +71,10 @@ class Database:
         """A database outside any Flask application: the relay and the command line."""
         return cls(create_engine(settings.database_url, **engine_options(settings)))
 
+    def close(self) -> None:
+        """Close the connections that are not in use; the next transaction opens one again."""
+        self.engine.dispose()
+
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """One writing transaction. Commits at the end, rolls back on any exception; SQL out of reach is a 503."""
@@ -124,8 +128,11 @@ def upgrade(settings: Settings) -> None:
 def differences(settings: Settings) -> list[Any]:
     """What the models have and the migrated database has not, or the other way round."""
     database = Database.open(settings)
-    with database.engine.connect() as connection:
-        return list(compare_metadata(MigrationContext.configure(connection), Base.metadata))
+    try:
+        with database.engine.connect() as connection:
+            return list(compare_metadata(MigrationContext.configure(connection), Base.metadata))
+    finally:
+        database.close()
 
 
 def revision(settings: Settings, message: str) -> None:

@@ -147,8 +147,11 @@ def prepare(settings: Settings) -> list[str]:
     ensure_own_key(settings)
     upgrade(settings)
     server = build(settings)
-    server.keys.create_first()
-    return fill(server) if settings.demo else []
+    try:
+        server.keys.create_first()
+        return fill(server) if settings.demo else []
+    finally:
+        server.database.close()
 
 
 def build_from_environment() -> Server:

@@ -14,7 +14,7 @@ import pytest
 from flask import Flask
 
 from app import create_app
-from app.database import Base, Database
+from app.database import Base, Database, db
 from app.ledger.relay import Relay
 from app.settings import Settings, load_settings
 from app.wiring import Server, build, prepare
@@ -76,10 +76,11 @@ def settings(short_dir: Path, redis_url: str) -> Settings:
 def server(settings: Settings) -> Iterator[Server]:
     """The built server, with its relay running."""
     if not settings.database_url.startswith("sqlite"):
-        engine = Database.open(settings).engine
-        Base.metadata.drop_all(engine)
-        with engine.begin() as connection:
+        database = Database.open(settings)
+        Base.metadata.drop_all(database.engine)
+        with database.engine.begin() as connection:
             connection.exec_driver_sql("DROP TABLE IF EXISTS alembic_version")
+        database.close()
     prepare(settings)
     built = build(settings)
     built.live.redis.call("FLUSHALL")
@@ -94,6 +95,7 @@ def server(settings: Settings) -> Iterator[Server]:
     yield built
     stop.set()
     thread.join(10)
+    built.database.close()
 
 
 def _ready(server: Server) -> bool:
@@ -106,9 +108,12 @@ def _ready(server: Server) -> bool:
 
 
 @pytest.fixture(scope="session")
-def app(settings: Settings, server: Server) -> Flask:
+def app(settings: Settings, server: Server) -> Iterator[Flask]:
     """The WSGI application."""
-    return create_app(settings)
+    made = create_app(settings)
+    yield made
+    with made.app_context():
+        db.engine.dispose()
 
 
 @pytest.fixture
