@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx2
-from agent import CONSENT, Agent
+from agent import ACCESS_TOKEN, CONSENT, Agent
 from authlib.common.security import generate_token
 from authlib.integrations.requests_client import OAuthError
 from mcp import Client
@@ -57,17 +57,17 @@ class Assistant(Agent):
 
     # Tokens of minutes
 
-    def token(self, api: str, scope: str) -> str:
-        """For one API, from what the sign-in gave."""
-        return str(self.exchange(self.hand_over_token, resource=api, scope=scope)["access_token"])
+    def token(self, api: str, scope: str, *, alone: bool = False) -> str:
+        """For one API."""
+        return str(self.exchange(*self._held(alone), resource=api, scope=scope)["access_token"])
 
-    def token_alone(self, api: str, scope: str) -> str:
-        """For one API, while the human is away: the consent is named, the key is the proof."""
-        return str(self.exchange(self.consent, CONSENT, resource=api, scope=scope)["access_token"])
-
-    def hand_over(self, scope: str) -> str:
+    def hand_over(self, scope: str, *, alone: bool = False) -> str:
         """A piece of the work for the booking agent: a token that only it can go on with."""
-        return str(self.exchange(self.hand_over_token, audience=self.booking_agent, scope=scope)["access_token"])
+        return str(self.exchange(*self._held(alone), audience=self.booking_agent, scope=scope)["access_token"])
+
+    def _held(self, alone: bool) -> tuple[str, str]:
+        """What the sign-in gave, good for minutes; or the consent, which is good while the human is away. The key is the proof."""
+        return (self.consent, CONSENT) if alone else (self.hand_over_token, ACCESS_TOKEN)
 
     def refresh(self) -> None:
         """The other way to come back alone. Raises `OAuthError`."""
@@ -96,6 +96,6 @@ class Assistant(Agent):
                 Client(streamable_http_client(self.mail, http_client=http)) as client,
             ):
                 result = await client.call_tool(tool, arguments)
-                return not result.is_error, result.structured_content or result.content[0].text
+                return not result.is_error, result.structured_content or getattr(result.content[0], "text", "")
 
         return asyncio.run(call())

@@ -61,9 +61,9 @@ class Story:
         calendar = self.one_api()
         self.book()
         self.mail()
-        hand_over, travel = self.hand_over()
-        calendar = self.alone(calendar)
-        self.withdraw(calendar, hand_over, travel)
+        self.hand_over()
+        self.alone(calendar)
+        self.withdraw()
         self.stock_client()
 
     def consent(self) -> None:
@@ -126,7 +126,7 @@ class Story:
         expect(not done and "insufficient_scope" in said, f"sending with a token for mail:read: {said}")
         tell.refused("the mail service, asked to send with the token for mail:read", "insufficient_scope")
 
-    def hand_over(self) -> tuple[str, str]:
+    def hand_over(self) -> None:
         """A narrower piece for another agent."""
         tell, assistant, booking_agent = self.tell, self.assistant, self.booking_agent
         tell.step("It hands a piece of the work to a booking agent")
@@ -151,9 +151,8 @@ class Story:
         tell.refused("the booking agent, asking for the calendar", "400 invalid_target")
         expect_refusal(OAuthError, "invalid_request", lambda: assistant.exchange(handed_over), "the hand-over of another agent")
         tell.refused("the assistant, exchanging what it handed over", "400 invalid_request")
-        return handed_over, token
 
-    def alone(self, before: str) -> str:
+    def alone(self, before: str) -> None:
         """While Alice is away."""
         tell, assistant = self.tell, self.assistant
         tell.step("Alice signs out; the assistant goes on")
@@ -163,20 +162,23 @@ class Story:
             "She ticked “Also while I am away”. So the assistant names her consent, which is no secret, and proves itself "
             "with its key. Nothing that could sign in as Alice is kept anywhere."
         )
-        token = assistant.token_alone(assistant.calendar, "calendar:read")
+        token = assistant.token(assistant.calendar, "calendar:read", alone=True)
         claims = tell.token("The token", token)
         expect(claims["auth_time"] == claims_of(before)["auth_time"], "auth_time moved without Alice")
         expect(claims["txn"] == claims_of(before)["txn"], "the piece of work is another")
         tell.say("auth_time and txn are what they were: Alice did not sign in again, and it is the same piece of work.")
         tell.done(f"read {len(assistant.agenda(token))} appointments")
-        return token
 
-    def withdraw(self, calendar: str, handed_over: str, travel: str) -> None:
+    def withdraw(self) -> None:
         """She stops it."""
         tell, assistant, booking_agent = self.tell, self.assistant, self.booking_agent
         tell.step("Alice withdraws; all of it is dead at once")
-        expect(booking_agent.book(travel, "hotel-1")["booked_by"], "the booking agent cannot book")
-        tell.done("a moment before: both still work")
+        calendar = assistant.token(assistant.calendar, "calendar:read", alone=True)
+        handed_over = assistant.hand_over("travel:book", alone=True)
+        travel = booking_agent.token(handed_over, "travel:book")
+        assistant.agenda(calendar)
+        booking_agent.book(travel, "hotel-1")
+        tell.done("a moment before: both have new tokens, and work")
         self.alice.withdraw("Executive assistant")
         tell.done("Alice withdrew on My agents")
         tell.say("Their tokens would be good for minutes more. The APIs ask, so they are not:")
@@ -186,7 +188,7 @@ class Story:
         tell.refused("the booking agent at the travel agency", "401 invalid_token")
         tell.say("And there is no way to a new one:")
         for what, code, act in (
-            ("the assistant, by the consent", "invalid_request", lambda: assistant.token_alone(assistant.calendar, "calendar:read")),
+            ("the assistant, by the consent", "invalid_request", lambda: assistant.token(assistant.calendar, "calendar:read", alone=True)),
             ("the assistant, by what the sign-in gave", "invalid_request", lambda: assistant.token(assistant.calendar, "calendar:read")),
             ("the assistant, by its refresh token", "invalid_grant", assistant.refresh),
             ("the booking agent, by what was handed to it", "invalid_request", lambda: booking_agent.token(handed_over, "travel:book")),
@@ -229,7 +231,7 @@ def apis(where: dict[str, str]) -> Iterator[None]:
             try:
                 probe.bind(_address(uri))
             except OSError as trouble:
-                raise NotAsExpected(f"the {name} cannot listen at {uri}: {trouble.strerror}") from None
+                raise NotAsExpected(f"the {name} API cannot listen at {uri}: {trouble.strerror}") from None
     running: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for name in where:
@@ -256,7 +258,7 @@ def _wait_for(name: str, uri: str, process: subprocess.Popen[bytes]) -> None:
             if probe.connect_ex(_address(uri)) == 0:
                 return
         time.sleep(0.05)
-    raise NotAsExpected(f"the {name} does not start; {DIRECTORY / name}.log says why")
+    raise NotAsExpected(f"the {name} API does not start; {DIRECTORY / name}.log says why")
 
 
 def _address(uri: str) -> tuple[str, int]:

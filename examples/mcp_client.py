@@ -77,5 +77,5 @@ async def use_mail(browse: Callable[[str], None], seen: Callable[[httpx2.Respons
         "tools": [tool.name for tool in tools.tools],
         "inbox": inbox.structured_content,
         "sent": not sent.is_error,
-        "said": sent.content[0].text,
+        "said": getattr(sent.content[0], "text", ""),
     }
