@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -16,6 +17,11 @@ from pathlib import Path
 
 import pytest
 import requests
+
+from app.cli import demo
+from app.settings import load_settings
+from app.wiring import build, prepare
+from tests.world import PASSWORD
 
 ROOT = Path(__file__).resolve().parents[2]
 HANG = 240
@@ -62,6 +68,31 @@ def running(command: Sequence[str], env: dict[str, str], output: Path) -> Iterat
                 process.wait()
 
 
+@contextmanager
+def stores() -> Iterator[dict[str, str]]:
+    """A database and a Redis of its own where the run has such servers; else the embedded ones."""
+    database, redis_url = os.environ.get("DEPUTY_TEST_DATABASE_URL", ""), os.environ.get("DEPUTY_TEST_REDIS_URL", "")
+    found: dict[str, str] = {}
+    if redis_url:
+        from redis import Redis
+
+        found["DEPUTY_REDIS_URL"] = redis_url + ("&" if "?" in redis_url else "?") + "db=9"
+        with Redis.from_url(found["DEPUTY_REDIS_URL"]) as redis:
+            redis.flushdb()
+    if not database.startswith("postgresql"):
+        yield found
+        return
+    from sqlalchemy import NullPool, create_engine, make_url
+
+    engine = create_engine(database, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    made = make_url(database).set(database=f"demo_{secrets.token_hex(4)}")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {made.database}")
+    yield found | {"DEPUTY_DATABASE_URL": made.render_as_string(hide_password=False)}
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"DROP DATABASE {made.database} WITH (FORCE)")
+
+
 def answers(url: str, process: subprocess.Popen[bytes], output: Path, *, status: int = 200) -> None:
     end = time.monotonic() + HANG
     while process.poll() is None and time.monotonic() < end:
@@ -89,7 +120,7 @@ def test_the_demo_goes_as_it_is_told(short_dir: Path) -> None:
         DEPUTY_DEMO="1",
         DEPUTY_DEMO_PORT=str(free_ports(3)),
     )
-    with running([sys.executable, "-m", "app", "serve"], serving, directory / "serve.log") as server:
+    with stores() as stored, running([sys.executable, "-m", "app", "serve"], serving | stored, directory / "serve.log") as server:
         answers(url + "/readyz", server, directory / "serve.log")
         printed = (directory / "serve.log").read_text()
         assert f"Sign in at {url} as alice, password: correct horse battery staple" in printed
@@ -97,8 +128,8 @@ def test_the_demo_goes_as_it_is_told(short_dir: Path) -> None:
         assert private.stat().st_mode & 0o777 == 0o700
         assert {file.stat().st_mode & 0o777 for file in private.iterdir()} == {0o600}
 
-        demo = environment(DEPUTY_URL=url, DEPUTY_DEMO_DIR=str(private), AUTO="1", SCREENSHOT_DIR=str(directory / "pictures"))
-        with running([sys.executable, "examples/demo.py"], demo, directory / "demo.log") as told:
+        telling = environment(DEPUTY_URL=url, DEPUTY_DEMO_DIR=str(private), AUTO="1", SCREENSHOT_DIR=str(directory / "pictures"))
+        with running([sys.executable, "examples/demo.py"], telling, directory / "demo.log") as told:
             code = told.wait(HANG)
         text = (directory / "demo.log").read_text()
         assert code == 0, text
@@ -150,3 +181,48 @@ def test_an_api_that_cannot_ask_refuses(api: str, path: str, tmp_path: Path) -> 
         answer = requests.get(url, headers={"Authorization": "Bearer some.token.here"}, timeout=30)
         assert (answer.status_code, answer.json()["error"]) == (503, "temporarily_unavailable"), (tmp_path / "log").read_text()
         assert answer.headers["Retry-After"]
+
+
+@pytest.mark.parametrize("file", ["travel.json", "assistant.jwk", "assistant.json", "mcp-client.json"])
+def test_a_first_start_that_was_killed_is_finished_by_the_next(
+    file: str, tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load_settings(var_dir=tmp_path / "var", keys_dir=tmp_path / "keys", redis_url=redis_url, demo=True)
+    write = demo._write
+
+    class Killed(Exception):
+        pass
+
+    def killed(path: Path, text: str) -> None:
+        if path.name == file:
+            raise Killed
+        write(path, text)
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(demo, "_write", killed)
+        prepare(settings)
+    assert len(prepare(settings)) == 2
+    server = build(settings)
+    assert [human.username for human in server.accounts.list()] == ["alice", "bob"]
+    assert (len(server.resource_registry.list()), len(server.agent_registry.list()), len(server.apps.list())) == (3, 2, 1)
+    private = settings.var_dir / "demo"
+    for name in ("assistant", "booking-agent"):
+        registered = json.loads((private / f"{name}.json").read_text())
+        kid = json.loads((private / f"{name}.jwk").read_text())["kid"]
+        assert [key["kid"] for key in server.agent_registry.keys(registered["client_id"])] == [kid]
+    written = {path.name: path.read_text() for path in private.iterdir()}
+    assert set(written) == {*demo.FILES, "assistant.jwk", "booking-agent.jwk"}
+    prepare(settings)
+    assert {path.name: path.read_text() for path in private.iterdir()} == written
+    server.database.close()
+
+
+def test_where_people_are_registered_already_the_demo_stays_away(tmp_path: Path, redis_url: str) -> None:
+    settings = load_settings(var_dir=tmp_path / "var", keys_dir=tmp_path / "keys", redis_url=redis_url)
+    assert prepare(settings) == []
+    server = build(settings)
+    server.accounts.add("carol", "Carol", "carol@example.com", PASSWORD, by=demo.BY)
+    assert prepare(load_settings(**{**settings.model_dump(), "demo": True})) == []
+    assert [human.username for human in server.accounts.list()] == ["carol"]
+    assert not (tmp_path / "var" / "demo").exists()
+    server.database.close()
