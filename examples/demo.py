@@ -231,7 +231,7 @@ def apis(where: dict[str, str]) -> Iterator[None]:
             try:
                 probe.bind(_address(uri))
             except OSError as trouble:
-                raise NotAsExpected(f"the {name} API cannot listen at {uri}: {trouble.strerror}") from None
+                raise NotAsExpected(f"the {name} API cannot listen at {uri} ({trouble.strerror}); is another demo running?") from None
     running: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for name in where:
