@@ -69,6 +69,9 @@ class Settings(BaseSettings):
     demo: bool = False
     """Fill an empty database with the demo's people and things. Refused in production."""
 
+    demo_port: int = Field(9101, ge=1024, le=65533)
+    """First of the three ports on which the demo's APIs listen."""
+
     allow_agent_secrets: bool = False
     """Lets an operator register an agent with a shared secret. Such secrets expire after `agent_secret_days`."""
 

@@ -104,6 +104,7 @@ class Offers:
             owner = session.scalar(select(HumanRow.name).where(HumanRow.id == agent.owner)) if agent is not None else None
             hands_to = _names(session, AgentRow.id.in_(sorted(agent.hands_to))) if agent is not None else ()
             served_by = _served_by(session, request, agent)
+            in_a_row = _in_a_row(session, agent, served=bool(served_by))
             used = 0
             if agent is not None:
                 uses = select(func.coalesce(func.sum(TaskRow.uses), 0))
@@ -123,21 +124,27 @@ class Offers:
             away_asked=request.away,
             hands_to=hands_to,
             served_by=served_by,
-            depth=self._depth(agent, alone=not hands_to and not served_by),
+            depth=min(in_a_row, agent.max_depth, self._settings.max_depth) if agent is not None else 0,
             used_before=int(used),
             suspicious_name=mixes_scripts(name),
         )
-
-    def _depth(self, agent: Agent | None, *, alone: bool) -> int:
-        """`act` objects a token under the consent may nest; with nobody to go on with, the agent alone."""
-        if agent is None:
-            return 0
-        return 1 if alone else min(agent.max_depth, self._settings.max_depth)
 
     def _lifetimes(self) -> tuple[tuple[int, str], ...]:
         longest = self._settings.consent_lifetime
         offered = tuple(choice for choice in LIFETIMES if choice[0] <= longest)
         return offered or ((longest, f"{max(1, longest // 60)} minutes"),)
+
+
+def _in_a_row(session: Session, agent: Agent | None, *, served: bool) -> int:
+    """How many agents in a row there can be: one who can pass work to nobody, two when the receivers cannot either."""
+    if agent is None:
+        return 0
+    if served:
+        return agent.max_depth
+    if not agent.hands_to:
+        return 1
+    lists = session.scalars(select(AgentRow.hands_to).where(AgentRow.id.in_(sorted(agent.hands_to))))
+    return agent.max_depth if any(lists) else 2
 
 
 def _served_by(session: Session, request: AuthorizationRequest, agent: Agent | None) -> tuple[str, ...]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.audit.events import Who
-from app.errors import ConfigurationError, NotFound, Refused
+from app.errors import NotFound, Refused
 from app.keys.jwk import public_part
 from app.keys.verifier import generate_client_key
 from app.vocabulary import Pair, SigningAlg
@@ -27,7 +26,7 @@ APIS = (
     ("travel", "", "Travel agency", {"travel:search": "Look for flights and hotels", "travel:book": "Book flights and hotels"}),
     ("mail", "/mcp", "Mail", {"mail:read": "Read your mail", "mail:send": "Send mail in your name"}),
 )
-"""File, path, name and scopes of each API; the first listens on `first_port()`, the others on the next two."""
+"""File, path, name and scopes of each API; the first listens on `demo_port`, the others on the next two."""
 
 FILES = ("calendar.json", "travel.json", "mail.json", "assistant.json", "booking-agent.json", "mcp-client.json")
 
@@ -46,18 +45,10 @@ def fill(server: Server) -> list[str]:
     return _lines(server)
 
 
-def first_port() -> int:
-    """The port of the calendar: DEPUTY_DEMO_PORT, 9101 by default. It is registered, so only the first start reads it."""
-    text = os.environ.get("DEPUTY_DEMO_PORT", "9101")
-    if not text.isdecimal() or not 1024 <= int(text) <= 65533:
-        raise ConfigurationError("DEPUTY_DEMO_PORT is a number from 1024 to 65533")
-    return int(text)
-
-
 def _register(server: Server, directory: Path) -> None:
     alice = _human(server, "alice", "Alice Archer")
     bob = _human(server, "bob", "Bob Barker", operator=True)
-    port = first_port()
+    port = server.settings.demo_port
     uris = {api: f"http://127.0.0.1:{port + n}{path}" for n, (api, path, _, _) in enumerate(APIS)}
     for api, _, name, scopes in APIS:
         _json(directory / f"{api}.json", {"resource": uris[api], **_resource(server, uris[api], name, scopes)})

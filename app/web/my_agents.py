@@ -27,7 +27,8 @@ def blueprint(pages: Pages, standing: Standing, consents: Consents) -> Blueprint
         allowed, ended = standing.of(current.human.id)
         named = single(request.args, "withdrawn")
         withdrawn = next((one for one in ended if one.id == named), None)
-        return pages.render("my_agents.html", standing=allowed, ended=ended, withdrawn=withdrawn)
+        left = [one for one in allowed if withdrawn is not None and one.client_id == withdrawn.client_id]
+        return pages.render("my_agents.html", standing=allowed, ended=ended, withdrawn=withdrawn, left=left)
 
     @mine.get("/<consent_id>/withdraw")
     def confirm(consent_id: str) -> Response:
@@ -37,7 +38,8 @@ def blueprint(pages: Pages, standing: Standing, consents: Consents) -> Blueprint
         allowed = own(current, consent_id)
         if allowed.ended_at is not None:
             return see_other(HERE)
-        return pages.render("withdraw.html", consent=allowed, purpose=purpose(consent_id))
+        others = [one for one in standing.of(current.human.id)[0] if one.client_id == allowed.client_id and one.id != consent_id]
+        return pages.render("withdraw.html", consent=allowed, others=others, purpose=purpose(consent_id))
 
     @mine.post("/<consent_id>/withdraw")
     def withdraw(consent_id: str) -> Response:

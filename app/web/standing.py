@@ -14,6 +14,7 @@ from app.clients.models import ClientRow
 from app.database import Database
 from app.delegation.models import ConsentRow, TaskRow
 from app.humans.models import HumanRow, SessionRow
+from app.live.models import unmoved
 from app.resources.models import ResourceRow
 from app.vocabulary import AgentState
 
@@ -43,6 +44,7 @@ class Allowed:
     """A consent, with everything its giver would want to know. Times in seconds since 1970."""
 
     id: str
+    client_id: str
     name: str
     is_agent: bool
     owner: str
@@ -100,6 +102,7 @@ def _allowed(session: Session, row: ConsentRow) -> Allowed:
     ).one()
     return Allowed(
         id=row.id,
+        client_id=row.client_id,
         name=agent.name if agent else client.name if client else row.client_id,
         is_agent=row.agent is not None,
         owner=_human_name(session, agent.owner) if agent else "",
@@ -119,7 +122,7 @@ def _allowed(session: Session, row: ConsentRow) -> Allowed:
 
 
 def _ending(session: Session, row: ConsentRow) -> tuple[int | None, str]:
-    """When and why a consent ended; (None, "") while it stands."""
+    """When and why a consent ended; (None, "") while it stands, 0 for a moment only the ledger knows."""
     if row.ended_at is not None:
         return row.ended_at, "Withdrawn"
     now = clock.timestamp()
@@ -128,7 +131,9 @@ def _ending(session: Session, row: ConsentRow) -> tuple[int | None, str]:
         return held.ended_at, "You signed out"
     if held is not None and held.expires_at <= min(now, row.until):
         return held.expires_at, "Your sign-in ended"
-    return (row.until, "Its time was up") if row.until <= now else (None, "")
+    if row.until <= now:
+        return row.until, "Its time was up"
+    return (None, "") if unmoved(session, row.born) else (0, "Stopped by an operator")
 
 
 def _resources(session: Session, pairs: list[list[str]]) -> tuple[At, ...]:
