@@ -400,7 +400,8 @@ class Deputy(Contestant):
         self._node = Child([sys.executable, "-m", "app", "serve"], self.work / "deputy.log", cwd=HERE.parent)
         self.children.append(self._node)
         wait_for(self._node, self._ready, self.name)
-        parts = {part: pid for pid in tree(self._node.pid) for part in ("valkey", "relay", "gunicorn") if _is(part, pid)}
+        # A tree names parents first: the gunicorn found first is the arbiter, whose tree has the worker.
+        parts = {part: pid for pid in reversed(tree(self._node.pid)) for part in ("valkey", "relay", "gunicorn") if _is(part, pid)}
         self._web, self._beside = parts.pop("gunicorn"), parts
         self.cores.serve(self._web)
         self._server = build(load_settings())
