@@ -95,7 +95,7 @@ class AgentRegistry:
             _check(deed.session, row, ceiling | own)
             deed.session.add_all((client, row))
             what = {"owner": owner, "ceiling": row.ceiling, "own": row.own, "hands_to": row.hands_to, "depth": depth}
-            record(deed.session, RegisteredEvent(who=by, kind=Kind.AGENT.value, id=identifier, what=what | {"auth": auth}))
+            record(deed.session, RegisteredEvent(who=by, kind=Kind.AGENT.value, target=identifier, what=what | {"auth": auth}))
         return Registered(identifier, client.client_id, secret, client.secret_expires_at, row.uri)
 
     def get(self, reference: str) -> AgentRow:
@@ -173,12 +173,12 @@ class AgentRegistry:
             deed.session.get_one(ClientRow, row.client_id).enabled = False
             deed.end(Thing(Kind.AGENT, row.id))
             deed.end(Thing(Kind.CLIENT, row.client_id))
-            record(deed.session, Revoked(who=by, kind=Kind.AGENT.value, id=row.id, reason=state.value))
+            record(deed.session, Revoked(who=by, kind=Kind.AGENT.value, target=row.id, reason=state.value))
 
     def _changed(self, deed: Deed, row: AgentRow, what: Mapping[str, Any], by: Who) -> None:
         deed.change(Thing(Kind.AGENT, row.id))
         deed.change(Thing(Kind.CLIENT, row.client_id))
-        record(deed.session, Changed(who=by, kind=Kind.AGENT.value, id=row.id, what=what))
+        record(deed.session, Changed(who=by, kind=Kind.AGENT.value, target=row.id, what=what))
 
     def _method(self, auth: str) -> AuthMethod:
         try:

@@ -121,12 +121,12 @@ class ReplayDetected(Event):
 
 @dataclass(frozen=True, slots=True)
 class Revoked(Event):
-    """Authority ended. `kind`: token, family, task, consent, session, agent, client, human, resource, key, deployment."""
+    """Authority ended. `target`: the id of what `kind` names: token, family, task, consent, session, agent, client, human, resource, key, deployment."""
 
     name: ClassVar[str] = "revoked"
 
     kind: str
-    id: str
+    target: str
     reason: str = ""
 
 
@@ -246,23 +246,23 @@ class SignedOut(Event):
 
 @dataclass(frozen=True, slots=True)
 class Registered(Event):
-    """A human, agent, application or resource came into the register."""
+    """A human, agent, application or resource came into the register. `target`: its id."""
 
     name: ClassVar[str] = "registered"
 
     kind: str
-    id: str
+    target: str
     what: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Changed(Event):
-    """Something of the register was changed. `what` names the fields, never a secret."""
+    """Something of the register was changed. `target`: its id. `what` names the fields, never a secret."""
 
     name: ClassVar[str] = "changed"
 
     kind: str
-    id: str
+    target: str
     what: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import click
 
+from app.cli.ledger import ledger
 from app.cli.relay import relay
 from app.cli.serve import serve
 
-COMMANDS: tuple[click.Command, ...] = (serve, relay)
+COMMANDS: tuple[click.Command, ...] = (ledger, serve, relay)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -66,7 +66,7 @@ class AppRegistry:
             self._check_pairs(deed.session, pairs)
             deed.session.add(row)
             what = {"auth": row.auth_method, "pairs": row.pairs, "native": native}
-            record(deed.session, RegisteredEvent(who=by, kind=ClientKind.APP.value, id=row.client_id, what=what))
+            record(deed.session, RegisteredEvent(who=by, kind=ClientKind.APP.value, target=row.client_id, what=what))
         return Registered(row.client_id, row.client_id, secret)
 
     def list(self) -> list[ClientRow]:
@@ -85,7 +85,7 @@ class AppRegistry:
         with self._deeds.deed() as deed:
             _app(deed.session, client_id).enabled = False
             deed.end(Thing(Kind.CLIENT, client_id))
-            record(deed.session, Revoked(who=by, kind=Kind.CLIENT.value, id=client_id, reason="disabled"))
+            record(deed.session, Revoked(who=by, kind=Kind.CLIENT.value, target=client_id, reason="disabled"))
 
     def enable(self, client_id: str, *, by: Who) -> None:
         """Let the application in again. What ended stays ended. Raises `NotFound`."""
@@ -103,7 +103,7 @@ class AppRegistry:
 
 def _changed(deed: Deed, client_id: str, what: Mapping[str, Any], by: Who) -> None:
     deed.change(Thing(Kind.CLIENT, client_id))
-    record(deed.session, Changed(who=by, kind=Kind.CLIENT.value, id=client_id, what=what))
+    record(deed.session, Changed(who=by, kind=Kind.CLIENT.value, target=client_id, what=what))
 
 
 def _app(session: Session, client_id: str) -> ClientRow:

@@ -99,7 +99,7 @@ class Tasks:
             if row.ended_at is None:
                 row.ended_at, row.ended_by = clock.timestamp(), by.operator or by.human or "agent"
             deed.end(Thing(Kind.TASK, task_id))
-            record(deed.session, Revoked(who=by, kind=Kind.TASK.value, id=task_id))
+            record(deed.session, Revoked(who=by, kind=Kind.TASK.value, target=task_id))
 
 
 def open_default_task(session: Session, consent: Consented, generation: int, cause: str) -> str:

@@ -91,7 +91,7 @@ class Accounts:
                 deed.session.flush()
                 record(
                     deed.session,
-                    Registered(who=by, kind=Kind.HUMAN.value, id=row.id, what={"operator": operator}),
+                    Registered(who=by, kind=Kind.HUMAN.value, target=row.id, what={"operator": operator}),
                 )
         except IntegrityError:
             raise Refused("that username is taken") from None
@@ -107,7 +107,7 @@ class Accounts:
                 deed.end(Thing(Kind.SESSION, session_id))
             record(
                 deed.session,
-                Changed(who=by, kind=Kind.HUMAN.value, id=human_id, what={"changed": ["password"]}),
+                Changed(who=by, kind=Kind.HUMAN.value, target=human_id, what={"changed": ["password"]}),
             )
 
     def disable(self, human_id: str, *, by: Who) -> None:
@@ -117,14 +117,14 @@ class Accounts:
             end_sessions(deed, human_id)
             # Every token and consent hangs on the human too: one epoch ends what hangs on her sessions.
             deed.end(Thing(Kind.HUMAN, human_id))
-            record(deed.session, Revoked(who=by, kind=Kind.HUMAN.value, id=human_id, reason="disabled"))
+            record(deed.session, Revoked(who=by, kind=Kind.HUMAN.value, target=human_id, reason="disabled"))
 
     def enable(self, human_id: str, *, by: Who) -> None:
         """Let her sign in again. What ended stays ended. Raises `NotFound`."""
         with self._deeds.deed() as deed:
             _human(deed, human_id).enabled = True
             deed.change(Thing(Kind.HUMAN, human_id))
-            record(deed.session, Changed(who=by, kind=Kind.HUMAN.value, id=human_id, what={"enabled": True}))
+            record(deed.session, Changed(who=by, kind=Kind.HUMAN.value, target=human_id, what={"enabled": True}))
 
     def verify_password(self, username: str, password: str, address: str) -> Human | None:
         """The human who signs in from `address`, or None: unknown, wrong and disabled are one answer and one work.

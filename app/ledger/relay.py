@@ -271,26 +271,26 @@ def _chain(head: Head, records: Iterable[tuple[dict[str, Any], bytes]]) -> tuple
     entries = []
     for facts, body in records:
         head = head.extended(body)
-        who: Mapping[str, Any] = facts["who"]
-        actors = who.get("actors") or (None,)
-        entries.append(
-            {
-                "seq": head.seq,
-                "id": facts["id"],
-                "at": facts["at"],
-                "event": facts["event"],
-                "outcome": facts["outcome"],
-                "human": who.get("human"),
-                "agent": actors[0],
-                "client_id": who.get("client"),
-                "consent": facts.get("consent"),
-                "task": facts.get("task"),
-                "jti": facts.get("jti"),
-                "record": body,
-                "hash": head.hash,
-            }
-        )
+        entries.append({"seq": head.seq, **columns_of(facts), "record": body, "hash": head.hash})
     return entries, head
+
+
+def columns_of(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What is kept beside a record for searching: copies of what is in it."""
+    who: Mapping[str, Any] = facts["who"]
+    actors = who.get("actors") or (None,)
+    return {
+        "id": facts["id"],
+        "at": facts["at"],
+        "event": facts["event"],
+        "outcome": facts["outcome"],
+        "human": who.get("human"),
+        "agent": actors[0],
+        "client_id": who.get("client"),
+        "consent": facts.get("consent"),
+        "task": facts.get("task"),
+        "jti": facts.get("jti"),
+    }
 
 
 def _touch_tasks(session: Session, entries: Iterable[Mapping[str, Any]]) -> None:

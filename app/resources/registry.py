@@ -58,7 +58,7 @@ class ResourceRegistry:
                 deed.session.add_all((client, row))
                 deed.session.flush()
                 what = {"uri": uri, "scopes": sorted(scopes), "labels": row.labels}
-                record(deed.session, RegisteredEvent(who=by, kind=Kind.RESOURCE.value, id=row.id, what=what))
+                record(deed.session, RegisteredEvent(who=by, kind=Kind.RESOURCE.value, target=row.id, what=what))
         except IntegrityError:
             raise Refused("a resource with that URI is registered already") from None
         return Registered(row.id, client.client_id, secret, uri=uri)
@@ -79,7 +79,7 @@ class ResourceRegistry:
             row = _resource(deed.session, reference)
             row.enabled = False
             deed.end(Thing(Kind.RESOURCE, row.id))
-            record(deed.session, Revoked(who=by, kind=Kind.RESOURCE.value, id=row.id, reason="disabled"))
+            record(deed.session, Revoked(who=by, kind=Kind.RESOURCE.value, target=row.id, reason="disabled"))
 
     def enable(self, reference: str, *, by: Who) -> None:
         """Open the API again. What ended stays ended. Raises `NotFound`."""
@@ -87,7 +87,7 @@ class ResourceRegistry:
             row = _resource(deed.session, reference)
             row.enabled = True
             deed.change(Thing(Kind.RESOURCE, row.id))
-            record(deed.session, Changed(who=by, kind=Kind.RESOURCE.value, id=row.id, what={"enabled": True}))
+            record(deed.session, Changed(who=by, kind=Kind.RESOURCE.value, target=row.id, what={"enabled": True}))
 
     def new_secret(self, reference: str, *, by: Who) -> tuple[str, str]:
         """`client_id` and a fresh secret; the old one is good no more. Raises `NotFound`."""
@@ -96,7 +96,7 @@ class ResourceRegistry:
             secret = give_secret(deed.session.get_one(ClientRow, row.client_id), self._pepper)
             deed.change(Thing(Kind.CLIENT, row.client_id))
             what = {"changed": ["client_secret"]}
-            record(deed.session, Changed(who=by, kind=Kind.RESOURCE.value, id=row.id, what=what))
+            record(deed.session, Changed(who=by, kind=Kind.RESOURCE.value, target=row.id, what=what))
         return row.client_id, secret
 
     def _check_uri(self, uri: str) -> None:

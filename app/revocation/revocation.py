@@ -20,7 +20,7 @@ class Revocation:
         """End one token and what was derived from it. `expires_at` in seconds since 1970: how long to remember it."""
         with self._deeds.deed() as deed:
             deed.deny(jti, expires_at)
-            record(deed.session, Revoked(who=by, kind=TOKEN, id=jti))
+            record(deed.session, Revoked(who=by, kind=TOKEN, target=jti))
 
     def family(self, family: str, *, by: Who) -> None:
         """End all tokens of one authorization, its refresh token too."""
@@ -35,4 +35,4 @@ class Revocation:
         with self._deeds.deed() as deed:
             for one in (thing, *beside):
                 deed.end(one)
-            record(deed.session, Revoked(who=by, kind=thing.kind.value, id=thing.id, reason="revoked"))
+            record(deed.session, Revoked(who=by, kind=thing.kind.value, target=thing.id, reason="revoked"))
