@@ -168,3 +168,48 @@ def test_a_rotated_ledger_key_leaves_the_ledger_verifiable(written: Small) -> No
     written.deed()
     written.relay.step()
     assert written.verify(written.checkpoints).sound
+
+
+def test_an_export_is_verified_by_the_program_in_the_documentation(written: Small, tmp_path: Path) -> None:
+    import re
+    import subprocess
+    import sys
+
+    from app.ledger.queries import Queries
+
+    docs = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text()
+    (program,) = re.findall(r"```python\n(.*?)```", docs, re.DOTALL)
+    (tmp_path / "check.py").write_text(program)
+    export = tmp_path / "ledger.jsonl"
+    export.write_bytes(b"".join(Queries(written.server.database).export()))
+
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, tmp_path / "check.py", export], capture_output=True, text=True, check=False)
+
+    head = written.verify().head
+    assert run().stdout.split() == [str(head.seq), head.hash]
+    lines = export.read_text().splitlines(keepends=True)
+    entry = json.loads(lines[head.seq - 2])
+    entry["record"] = entry["record"].replace("test", "best")
+    lines[head.seq - 2] = json.dumps(entry) + "\n"
+    export.write_text("".join(lines))
+    assert run().returncode == 1
+    assert f"entry {head.seq - 1}" in run().stderr
+
+
+def test_custody_tells_how_a_token_came_to_be(small: Small) -> None:
+    from app.audit import serialize
+    from app.audit.events import NOBODY, TokenIssued
+    from app.ledger.queries import Filter, Queries
+    from app.live.commit import Commit
+
+    for jti, parent in (("a", None), ("b", "a"), ("c", "b"), ("d", "a")):
+        event = TokenIssued(
+            who=NOBODY, grant_type="x", token="access_token", jti=jti, audience="", scope={}, asked={}, expires_at=1, parent=parent
+        )
+        small.server.live.commit(Commit(record=serialize(event)[1]))
+    small.relay.step()
+    queries = Queries(small.server.database)
+    assert [entry.record["jti"] for entry in queries.custody("c")] == ["c", "b", "a"]
+    assert queries.custody("x") == []
+    assert [entry.record["jti"] for entry in queries.newest(2, Filter(event="token.issued"))] == ["c", "d"]
