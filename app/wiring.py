@@ -117,11 +117,11 @@ def build(settings: Settings, database: Database | None = None) -> Server:
         encryption=encryption,
         keys=keys,
         clients=clients,
-        apps=AppRegistry(live, deeds, pepper, check_pairs),
+        apps=AppRegistry(live, deeds, keys, pepper, check_pairs),
         accounts=accounts,
         sessions=sessions,
         resources=resources,
-        resource_registry=ResourceRegistry(live, deeds, settings, pepper),
+        resource_registry=ResourceRegistry(live, deeds, keys, settings, pepper),
         agents=agents,
         agent_registry=AgentRegistry(live, deeds, settings, pepper),
         consents=consents,
@@ -178,4 +178,4 @@ def main() -> None:
 
 
 def _record_key(session: Session, move: str, facts: dict[str, str]) -> None:
-    record(session, KeyMoved(who=NOBODY, move=move, kid=facts["kid"], alg=facts["alg"]))
+    record(session, KeyMoved(who=NOBODY, move=move.removeprefix("key."), kid=facts["kid"], alg=facts["alg"]))

@@ -90,7 +90,8 @@ class Answers:
         # The ticket first: a second submit must not leave a second consent.
         self._spend(ticket, signed_in)
         with self._deeds.deed() as deed:
-            consent = self._consents.give(deed, approval)[0] if pairs else None
+            # What goes on without her is a consent too, so that it ends when she said and can be withdrawn.
+            consent = self._consents.give(deed, approval)[0] if pairs or decision.away else None
             authorization = self._authorize(deed, request, signed_in, consent, away=decision.away, pairs=pairs)
         return self._redirect(request, authorization, signed_in)
 

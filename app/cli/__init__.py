@@ -10,11 +10,34 @@ from __future__ import annotations
 
 import click
 
+from app.cli.agent import agent
+from app.cli.application import app
+from app.cli.backup import backup, restore
+from app.cli.consent import consent
+from app.cli.doctor import doctor
+from app.cli.human import human
+from app.cli.key import key
 from app.cli.ledger import ledger
 from app.cli.relay import relay
+from app.cli.resource import resource
+from app.cli.revoke import revoke
 from app.cli.serve import serve
 
-COMMANDS: tuple[click.Command, ...] = (ledger, serve, relay)
+COMMANDS: tuple[click.Command, ...] = (
+    agent,
+    app,
+    backup,
+    consent,
+    doctor,
+    human,
+    key,
+    ledger,
+    relay,
+    resource,
+    restore,
+    revoke,
+    serve,
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -14,6 +14,7 @@ from app.audit.events import Registered as RegisteredEvent
 from app.clients.models import ClientRow
 from app.clients.registration import Registered, check_redirect_uris, give_secret, new_client
 from app.errors import NotFound, Refused
+from app.keys.store import KeyStore
 from app.live.commit import Live
 from app.live.deeds import Deed, Deeds
 from app.live.things import Kind, Thing
@@ -26,9 +27,10 @@ CheckPairs = Callable[[Session, Pairs], None]
 class AppRegistry:
     """Applications: they sign humans in, and may ask a human to hand work to an agent."""
 
-    def __init__(self, live: Live, deeds: Deeds, pepper: bytes, check_pairs: CheckPairs) -> None:
+    def __init__(self, live: Live, deeds: Deeds, keys: KeyStore, pepper: bytes, check_pairs: CheckPairs) -> None:
         self._live = live
         self._deeds = deeds
+        self._keys = keys
         self._pepper = pepper
         self._check_pairs = check_pairs
 
@@ -59,9 +61,11 @@ class AppRegistry:
             loopback=native,
         )
         row.native = native
-        row.id_token_alg = SigningAlg(id_token_alg).value
+        alg = _alg(id_token_alg)
+        row.id_token_alg = alg.value
         row.post_logout_redirect_uris = check_redirect_uris(post_logout_redirect_uris, native=native)
         row.pairs = [list(pair) for pair in sorted(pairs)]
+        self._keys.ensure_alg(alg)
         with self._deeds.deed() as deed:
             self._check_pairs(deed.session, pairs)
             deed.session.add(row)
@@ -111,6 +115,13 @@ def _app(session: Session, client_id: str) -> ClientRow:
     if row is None or row.kind != ClientKind.APP.value:
         raise NotFound(f"no application {client_id}")
     return row
+
+
+def _alg(alg: str) -> SigningAlg:
+    try:
+        return SigningAlg(alg)
+    except ValueError:
+        raise Refused("an ID token is signed with one of " + ", ".join(SigningAlg)) from None
 
 
 def _method(auth: str) -> AuthMethod:

@@ -94,6 +94,18 @@ class Consents:
             ids = [consent_id for consent_id, born in session.execute(statement) if unmoved(session, born)]
         return [held for consent_id in ids if (held := self.find(consent_id)) is not None]
 
+    def every(self, human: str | None = None) -> list[Consent]:
+        """Every live consent, or that human's; the newest first."""
+        statement = (
+            select(ConsentRow)
+            .where(ConsentRow.ended_at.is_(None), ConsentRow.until > clock.timestamp())
+            .order_by(ConsentRow.given_at.desc(), ConsentRow.id)
+        )
+        if human is not None:
+            statement = statement.where(ConsentRow.human == human)
+        with self._live.database.reading() as session:
+            return [_snapshot(row) for row in session.scalars(statement) if unmoved(session, row.born)]
+
     def give(self, deed: Deed, approval: Approval) -> tuple[Consent, str | None]:
         """Write down what was approved and open its default task, inside the deed. Returns both (no task for an app)."""
         row = ConsentRow(

@@ -10,14 +10,14 @@ from app.delegation.authority import Authority
 from app.delegation.chain import Actor
 from app.delegation.consent import Consent
 from app.delegation.task import Task
-from app.errors import InvalidGrant, InvalidTarget
+from app.errors import InvalidGrant, InvalidScope, InvalidTarget
 from app.grants.grant import Grant, epochs_of
 from app.live.cache import Held
 from app.live.commit import Once
 from app.live.things import Kind, Thing
 from app.policy.access import AccessRequest, Asked, Lineage, Target, TokenKind
 from app.tokens.families import Authorization
-from app.vocabulary import OPENID_SCOPES
+from app.vocabulary import OPENID_SCOPES, ScopeSet
 
 
 class Replayed(Exception):
@@ -43,11 +43,12 @@ class AuthorizedGrant(Grant):
     ) -> AccessRequest:
         """The token that repeats an authorization: for one resource, for userinfo, or a hand-over (protocol §3, §5)."""
         registers = self.registers
-        target = self._target_within(authorization, agent)
+        asked, openid = self._asked_within(authorization)
+        target = self._target_within(authorization, agent, openid)
         consent = registers.consents.find(authorization.consent) if authorization.consent else None
         task = self._task_for(consent, agent)
         authority = Authority(
-            pairs=authorization.pairs,
+            pairs=authorization.pairs if target.kind is not TokenKind.USERINFO else frozenset(),
             end=min(authorization.expires_at, consent.value.until) if consent else authorization.expires_at,
             depth=consent.value.depth if consent is not None else 0,
         )
@@ -67,7 +68,7 @@ class AuthorizedGrant(Grant):
             human=authorization.human,
             authority=authority,
             target=target,
-            asked=self._asked_of_resources(),
+            asked=asked,
             lineage=Lineage(
                 registers.live.generation().number,
                 epochs,
@@ -82,7 +83,7 @@ class AuthorizedGrant(Grant):
             task=task,
             signed_in=authorization.signed_in,
             once=(*caller.once, *once),
-            openid=authorization.openid,
+            openid=openid,
             nonce=nonce,
             refreshable_until=authorization.expires_at if authorization.refreshable else 0,
         )
@@ -99,7 +100,7 @@ class AuthorizedGrant(Grant):
             raise InvalidGrant("the task was ended by a person", layer="task")
         return task
 
-    def _target_within(self, authorization: Authorization, agent: Held[Agent] | None) -> Target:
+    def _target_within(self, authorization: Authorization, agent: Held[Agent] | None, openid: ScopeSet) -> Target:
         issuer = self.registers.settings.issuer
         name, reach = self.named(), {pair.resource for pair in authorization.pairs}
         if authorization.handover is not None:
@@ -112,7 +113,7 @@ class AuthorizedGrant(Grant):
             return replace(self.target(agent.value.uri), agent=agent)
         userinfo = issuer + "/oauth/userinfo"
         if name == userinfo or (name is None and not reach):
-            if "openid" not in authorization.openid:
+            if "openid" not in openid:
                 raise InvalidTarget("openid was not granted")
             return Target(userinfo, TokenKind.USERINFO)
         chosen = name if name is not None else next(iter(reach))
@@ -120,9 +121,16 @@ class AuthorizedGrant(Grant):
             raise InvalidTarget("not what was authorized")
         return self.target(chosen)
 
-    def _asked_of_resources(self) -> Asked:
+    def _asked_within(self, authorization: Authorization) -> tuple[Asked, ScopeSet]:
+        """What is asked of a resource, and of the sign-in. Who names scopes gets these and no others (RFC 6749 §6)."""
         asked = self.asked()
-        return replace(asked, scope=(asked.scope - OPENID_SCOPES) or None) if asked.scope is not None else asked
+        if asked.scope is None:
+            return asked, authorization.openid
+        signs_in = asked.scope & OPENID_SCOPES
+        # A refresh token was given for offline_access, whoever asked for it.
+        if signs_in - authorization.openid - ({"offline_access"} if authorization.refreshable else set()):
+            raise InvalidScope("not what was authorized")
+        return replace(asked, scope=asked.scope - OPENID_SCOPES), authorization.openid & signs_in
 
     def check_alive(self, access: AccessRequest) -> AccessRequest:
         """Ask Redis whether what the authorization hangs on still lives. Raises InvalidGrant."""

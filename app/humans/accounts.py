@@ -119,6 +119,14 @@ class Accounts:
             deed.end(Thing(Kind.HUMAN, human_id))
             record(deed.session, Revoked(who=by, kind=Kind.HUMAN.value, target=human_id, reason="disabled"))
 
+    def end_all(self, human_id: str, *, by: Who) -> None:
+        """End all that acts for this human, and her sessions; she may sign in again. Raises `NotFound`."""
+        with self._deeds.deed() as deed:
+            _human(deed, human_id)
+            end_sessions(deed, human_id)
+            deed.end(Thing(Kind.HUMAN, human_id))
+            record(deed.session, Revoked(who=by, kind=Kind.HUMAN.value, target=human_id, reason="revoked"))
+
     def enable(self, human_id: str, *, by: Who) -> None:
         """Let her sign in again. What ended stays ended. Raises `NotFound`."""
         with self._deeds.deed() as deed:

@@ -17,6 +17,7 @@ from app.audit.events import Registered as RegisteredEvent
 from app.clients.models import ClientRow
 from app.clients.registration import URI_CHARACTERS, Registered, check_name, give_secret, new_client
 from app.errors import NotFound, Refused
+from app.keys.store import KeyStore
 from app.live.commit import Live
 from app.live.deeds import Deeds
 from app.live.things import Kind, Thing
@@ -33,15 +34,17 @@ LABEL = re.compile(r"[a-z][a-z0-9:._-]{0,63}")
 class ResourceRegistry:
     """Resources by URI or id, and the deeds on them."""
 
-    def __init__(self, live: Live, deeds: Deeds, settings: Settings, pepper: bytes) -> None:
+    def __init__(self, live: Live, deeds: Deeds, keys: KeyStore, settings: Settings, pepper: bytes) -> None:
         self._live = live
         self._deeds = deeds
+        self._keys = keys
         self._settings = settings
         self._pepper = pepper
 
     def add(self, uri: str, *, name: str, scopes: Mapping[str, str], labels: Iterable[str] = (), alg: str = "ES256", by: Who) -> Registered:
         """Register an API. `scopes`: name to plain words. Raises `Refused` with a sentence for whoever asked."""
         self._check_uri(uri)
+        chosen = _checked_alg(alg)
         client, secret = new_client(ClientKind.RESOURCE, name, prefix="rsc", auth=AuthMethod.CLIENT_SECRET_BASIC, pepper=self._pepper)
         row = ResourceRow(
             id=new_id("res"),
@@ -49,10 +52,11 @@ class ResourceRegistry:
             name=name,
             scopes=_checked_scopes(scopes),
             labels=_checked_labels(labels),
-            alg=_checked_alg(alg),
+            alg=chosen.value,
             client_id=client.client_id,
             created_at=clock.timestamp(),
         )
+        self._keys.ensure_alg(chosen)
         try:
             with self._deeds.deed() as deed:
                 deed.session.add_all((client, row))
@@ -152,8 +156,8 @@ def _checked_labels(labels: Iterable[str]) -> list[str]:
     return checked
 
 
-def _checked_alg(alg: str) -> str:
+def _checked_alg(alg: str) -> SigningAlg:
     try:
-        return SigningAlg(alg).value
+        return SigningAlg(alg)
     except ValueError:
         raise Refused("alg is one of " + ", ".join(SigningAlg)) from None

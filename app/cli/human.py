@@ -1,0 +1,95 @@
+"""`deputy human`: the people."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from app.cli.answer import OPERATOR, answers, server_of, show, table
+from app.errors import NotFound
+
+if TYPE_CHECKING:
+    from app.humans.accounts import Human
+    from app.wiring import Server
+
+
+@click.group()
+def human() -> None:
+    """People: who may sign in, who administers."""
+
+
+@human.command()
+@click.argument("username")
+@click.option("--name", required=True, help="As pages show it.")
+@click.option("--email", required=True)
+@click.option("--password-stdin", is_flag=True, required=True, help="Read the password from standard input, one line.")
+@click.option("--operator", is_flag=True, help="May administer.")
+@click.pass_context
+@answers
+def add(context: click.Context, username: str, name: str, email: str, password_stdin: bool, operator: bool, as_json: bool) -> None:  # noqa: ARG001, FBT001
+    """Register a person."""
+    made = server_of(context).accounts.add(username, name, email, _password(), operator=operator, by=OPERATOR)
+    show({"id": made, "username": username}, as_json=as_json)
+
+
+@human.command("list")
+@click.pass_context
+@answers
+def list_(context: click.Context, as_json: bool) -> None:  # noqa: FBT001
+    """Everybody, by username."""
+    rows = [
+        {"username": one.username, "name": one.name, "email": one.email, "operator": one.operator, "enabled": one.enabled, "id": one.id}
+        for one in server_of(context).accounts.list()
+    ]
+    table(rows, as_json=as_json, none="Nobody is registered yet.")
+
+
+@human.command()
+@click.argument("username")
+@click.option("--password-stdin", is_flag=True, required=True, help="Read the password from standard input, one line.")
+@click.pass_context
+@answers
+def password(context: click.Context, username: str, password_stdin: bool, as_json: bool) -> None:  # noqa: ARG001, FBT001
+    """Set a new password; whoever signed in with the old one is signed out."""
+    server = server_of(context)
+    found = find_human(server, username)
+    server.accounts.set_password(found.id, _password(), by=OPERATOR)
+    show({"username": found.username, "password": "changed"}, as_json=as_json)
+
+
+@human.command()
+@click.argument("username")
+@click.pass_context
+@answers
+def disable(context: click.Context, username: str, as_json: bool) -> None:  # noqa: FBT001
+    """End all that acts for this person; she cannot sign in."""
+    server = server_of(context)
+    found = find_human(server, username)
+    server.accounts.disable(found.id, by=OPERATOR)
+    show({"username": found.username, "enabled": False}, as_json=as_json)
+
+
+@human.command()
+@click.argument("username")
+@click.pass_context
+@answers
+def enable(context: click.Context, username: str, as_json: bool) -> None:  # noqa: FBT001
+    """Let her sign in again. What ended stays ended."""
+    server = server_of(context)
+    found = find_human(server, username)
+    server.accounts.enable(found.id, by=OPERATOR)
+    show({"username": found.username, "enabled": True}, as_json=as_json)
+
+
+def find_human(server: Server, reference: str) -> Human:
+    """The person with that username or id. Raises `NotFound`."""
+    found = server.accounts.find_by_username(reference) or server.accounts.find(reference)
+    if found is None:
+        raise NotFound(f"no human {reference}")
+    return found
+
+
+def _password() -> str:
+    return sys.stdin.readline().rstrip("\r\n")
