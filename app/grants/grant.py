@@ -6,8 +6,6 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import orjson
-
 from app import clock
 from app.agents.agent import Agent, Agents
 from app.clients.authenticate import AuthenticatedClient
@@ -15,6 +13,7 @@ from app.clients.request import ProtocolRequest
 from app.delegation.consent import Consents
 from app.delegation.task import Tasks
 from app.errors import InvalidAuthorizationDetails, InvalidRequest, InvalidScope, InvalidTarget
+from app.keys.strict import json_value
 from app.live.cache import Cache, Held
 from app.live.commit import Live
 from app.live.deeds import Deeds
@@ -131,8 +130,8 @@ class Grant(ABC):
 
 def _parse_details(text: str) -> Pairs:
     try:
-        return parse_resource_access(orjson.loads(text))
-    except (ValueError, RecursionError):
+        return parse_resource_access(json_value(text.encode()))
+    except ValueError:
         raise InvalidAuthorizationDetails("malformed authorization_details") from None
 
 
