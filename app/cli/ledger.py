@@ -129,13 +129,11 @@ def _line(entry: Entry) -> str:
 
 def _who(who: Mapping[str, Any]) -> str:
     actors = [str(actor).rpartition("/")[2] for actor in who.get("actors", ())]
-    doer = " < ".join(actors) or who.get("operator") or who.get("client") or who.get("human") or "nobody known"
+    doer = " < ".join(actors) or who.get("operator") or who.get("client") or who.get("human") or "the server"
     return f"{doer} for {who['human']}" if actors and who.get("human") else str(doer)
 
 
 def _what(record: Mapping[str, Any]) -> str:
     parts = [f"{uri}: {' '.join(scopes)}" for uri, scopes in record.get("scope", {}).items()]
-    parts += [
-        str(record[name]) for name in ("error", "reason", "kind", "id", "move", "cause", "consent") if name in record and name != "id"
-    ]
+    parts += [str(record[name]) for name in ("error", "reason", "kind", "target", "move", "cause", "consent") if name in record]
     return "  " + "; ".join(dict.fromkeys(part for part in parts if part)) if parts else ""
