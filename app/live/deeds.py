@@ -43,9 +43,7 @@ MOVE = text(
     "DO UPDATE SET epoch = thing.epoch + :by, version = thing.version + 1 RETURNING epoch, version"
 )
 NUMBER = text("UPDATE deployment SET movement = movement + :count WHERE id = 1 RETURNING movement, generation, since")
-RECORD = text(
-    "INSERT INTO movement (seq, kind, id, epoch, version, expires_at) VALUES (:seq, :kind, :id, :epoch, :version, :expires_at)"
-)
+RECORD = text("INSERT INTO movement (seq, kind, id, epoch, version, expires_at) VALUES (:seq, :kind, :id, :epoch, :version, :expires_at)")
 DENY = text("INSERT INTO denied_token (jti, expires_at) VALUES (:jti, :until) ON CONFLICT (jti) DO NOTHING")
 
 
