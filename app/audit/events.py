@@ -142,7 +142,7 @@ class RevocationIgnored(Event):
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationRefused(Event):
-    """A signed-in human's authorization request ended in an error, or she said no."""
+    """A signed-in human's authorization request ended in an error, or she said no; or a client's pushed request was refused."""
 
     name: ClassVar[str] = "authorization.refused"
     outcome: ClassVar[Outcome] = Outcome.DENY

@@ -33,11 +33,12 @@ class Revoking:
     def revoke(self, request: ProtocolRequest) -> None:
         """Revoke `token`. Raises InvalidClient, InvalidRequest, or 503 while it does not hold everywhere."""
         caller = self._authenticator.authenticate(request)
+        # First of all: also a malformed request has used its assertion up.
+        self._spend(caller)
         token = request.one("token")
         if token is None:
             raise InvalidRequest("token is required")
         who = self._who(caller)
-        self._spend(caller)
         if (refresh := self._families.find(token)) is not None:
             if refresh.authorization.client_id == caller.client.client_id:
                 self._revocation.family(refresh.authorization.family, by=who)
