@@ -49,6 +49,11 @@ class Scene:
     given: dict[str, Any] = field(repr=False, default_factory=dict)
 
     @property
+    def posting_form(self) -> dict[str, str]:
+        """How the application that posts its secret authenticates."""
+        return {"client_id": self.posting.client_id, "client_secret": str(self.posting.secret)}
+
+    @property
     def handover(self) -> str:
         """What the agent got for Alice's consent, for both APIs."""
         return str(self.given["access_token"])
