@@ -20,7 +20,7 @@ check: $(VENV)/dev.stamp ## Lint, types, layers, migrations in step
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy app
 	$(BIN)/lint-imports
-	DEPUTY_VAR_DIR=$$(mktemp -d) $(BIN)/python -m app.database check
+	DEPUTY_VAR_DIR=$$(mktemp -d) $(BIN)/python -m migrations
 
 demo: $(VENV)/dev.stamp ## Watch an assistant act for Alice, step by step (AUTO=1: without your hands)
 	$(BIN)/python examples/demo.py

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session
 
 from app.errors import TemporarilyUnavailable
-from app.settings import Settings, load_settings
+from app.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -138,14 +137,3 @@ def differences(settings: Settings) -> list[Any]:
 def revision(settings: Settings, message: str) -> None:
     """Write a migration for what the models gained. For developers."""
     command.revision(_alembic(settings), message=message, autogenerate=True)
-
-
-if __name__ == "__main__":
-    import app.wiring  # noqa: F401  # every model registers itself
-
-    current = load_settings()
-    upgrade(current)
-    if sys.argv[1:2] == ["revision"]:
-        revision(current, sys.argv[2])
-    elif found := differences(current):
-        sys.exit("models and migrations differ:\n" + "\n".join(map(str, found)))
