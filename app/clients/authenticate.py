@@ -48,15 +48,16 @@ class Authenticator:
     def authenticate(self, presented: Presented) -> AuthenticatedClient:
         """The client behind a request. Raises InvalidClient for whatever is wrong, InvalidRequest for two methods at once."""
         credentials = parse_credentials(presented, _unverified_subject(presented))
-        held = self._clients.find(credentials.unverified_client_id)
+        client_id = credentials.unverified_client_id
+        remembered = self._clients.recall(client_id)
         try:
-            return self._check(credentials, held)
+            return self._check(credentials, remembered or self._clients.find(client_id))
         except InvalidClient:
-            # A refusal is never told from memory: a key may have been added, a client switched on again.
-            again = self._clients.reread(credentials.unverified_client_id)
-            if held is None or again is None or again.reading == held.reading:
+            # A refusal is never told from memory: a key may have been added, a client switched on again. SQL is asked
+            # once, whether there is such a client or not, so that the work does not tell.
+            if remembered is None or not self._clients.moved(remembered):
                 raise
-            return self._check(credentials, again)
+            return self._check(credentials, self._clients.reread(client_id))
 
     def _check(self, credentials: Credentials, held: Held[Client] | None) -> AuthenticatedClient:
         context = Authenticating(

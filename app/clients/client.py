@@ -11,7 +11,7 @@ from app.clients.models import ClientRow
 from app.keys.verifier import VerificationKey, import_client_keys
 from app.live.cache import Cache, Held, beside
 from app.live.commit import Live
-from app.live.models import ThingRow, reading_of
+from app.live.models import ThingRow, read_thing, reading_of
 from app.live.things import Kind, Thing
 from app.vocabulary import AuthMethod, ClientKind, Pair, Pairs, SigningAlg
 
@@ -45,11 +45,21 @@ class Clients:
     """Clients by `client_id`."""
 
     def __init__(self, live: Live) -> None:
+        self._database = live.database
         self._cache = Cache(live, load_client)
 
     def find(self, client_id: str) -> Held[Client] | None:
         """The client, or None for an id that was never given out."""
         return self._cache.find(client_id)
+
+    def recall(self, client_id: str) -> Held[Client] | None:
+        """The client, if it is in memory."""
+        return self._cache.recall(client_id)
+
+    def moved(self, held: Held[Client]) -> bool:
+        """Whether SQL has another version by now. Neither row nor keys are loaded for the answer."""
+        with self._database.reading() as session:
+            return read_thing(session, held.thing) != held.reading
 
     def reread(self, client_id: str) -> Held[Client] | None:
         """The client as SQL has it now."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from ipaddress import ip_address, ip_network
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 
 from app import clock
@@ -167,9 +167,7 @@ class Accounts:
         with self._live.database.transaction() as session:
             who = Who(human=None if row is None else row.id)
             identifier = record(session, SignInFailed(who=who, reason=reason))
-            session.flush()
-            if row is None:
-                session.delete(session.get_one(OutboxRow, identifier))
+            session.execute(delete(OutboxRow).where(OutboxRow.id == (identifier if row is None else "")))
 
     def _rehash(self, human_id: str, password: str) -> None:
         encoded = self._passwords.hash(password)

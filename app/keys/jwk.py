@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from joserfc import jwk as joserfc_jwk
@@ -124,6 +127,21 @@ def choose_key(keys: Iterable[VerificationKey], header: Mapping[str, Any]) -> Ve
     kid = header.get("kid")
     found = [key for key in keys if alg in key.algorithms and (kid is None or key.kid == kid)]
     return found[0] if len(found) == 1 else None
+
+
+def nobodys_key(header: Mapping[str, Any]) -> VerificationKey:
+    """A key that fits `alg` and whose private part nobody has: to refuse at the price of a verification."""
+    return _nobodys_key(WIRE[header["alg"]])
+
+
+@cache
+def _nobodys_key(alg: SigningAlg) -> VerificationKey:
+    if _GENERATED[alg]["kty"] != "RSA":
+        return import_public_key(public_part(generate_client_key(alg)))
+    # Verifying takes any odd modulus, and this one is made in no time.
+    modulus = secrets.randbits(2048) | 1 << 2047 | 1
+    encoded = base64.urlsafe_b64encode(modulus.to_bytes(256, "big")).rstrip(b"=").decode("ascii")
+    return import_public_key({"kty": "RSA", "n": encoded, "e": "AQAB", "alg": alg.value})
 
 
 def _check_purpose(jwk: Mapping[str, Any]) -> None:

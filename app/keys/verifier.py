@@ -25,6 +25,7 @@ from app.keys.jwk import (
     generate_client_key,
     import_client_keys,
     import_public_key,
+    nobodys_key,
     thumbprint,
 )
 from app.keys.signer import MAX_TOKEN
@@ -42,6 +43,7 @@ __all__ = [
     "generate_client_key",
     "import_client_keys",
     "import_public_key",
+    "nobodys_key",
     "read_unverified_claims",
     "read_unverified_header",
     "require_str",

@@ -53,6 +53,10 @@ class Cache(Generic[T]):
                     self._keys.pop(oldest.thing, None)
         return held
 
+    def recall(self, key: str) -> Held[T] | None:
+        """The value, from memory alone."""
+        return self._held.get(key)
+
     def drop(self, key: str) -> None:
         """Drop the entry under a key, so that the next look asks SQL."""
         held = self._held.get(key)

@@ -16,8 +16,7 @@ from app.keys.verifier import (
     VerificationKey,
     check_times,
     choose_key,
-    generate_client_key,
-    import_client_keys,
+    nobodys_key,
     require_str,
     require_time,
     sole_audience,
@@ -35,35 +34,36 @@ ACCEPTED_TYP = frozenset({JWTType.CLIENT_ASSERTION.value, "JWT", NO_TYP})
 ALGORITHMS = frozenset(SigningAlg)
 NAMESPACE = "assertion"
 
-_public = {k: v for k, v in generate_client_key(SigningAlg.ES256).items() if k != "d"}
-DECOY: tuple[VerificationKey, ...] = import_client_keys({"keys": [_public]})
-"""Nobody's key: an unknown client costs one verification too."""
-
 
 def verify(credentials: Credentials, client: Client | None, context: Authenticating) -> tuple[Once, ...]:
     """The assertion is the client's, fresh, for us; its `jti` is a mark to set once at the commit."""
-    keys = client.keys if client is not None and client.keys else DECOY
+    found: VerificationKey | None = None
 
-    def find_key(header: Mapping[str, Any]) -> VerificationKey | None:
-        # The decoy answers any kid, so that an unknown client costs a verification like any other.
-        return DECOY[0] if keys is DECOY else choose_key(keys, header)
+    def find_key(header: Mapping[str, Any]) -> VerificationKey:
+        # An unknown client and a key that is not the client's cost a verification like any other.
+        nonlocal found
+        found = choose_key(client.keys, header) if client is not None else None
+        return found or nobodys_key(header)
 
     try:
         claims = verify_jwt(credentials.proof, find_key=find_key, typ=ACCEPTED_TYP, algorithms=ALGORITHMS).claims
+    except JWTRefused as refused:
+        raise InvalidClient(f"assertion: {refused.reason}" if found is not None else "assertion: no such client or key") from None
+    if client is None or found is None:
+        raise InvalidClient("assertion: no such client or key")
+    try:
         jti = _checked(claims, credentials.unverified_client_id, client, context)
     except JWTRefused as refused:
         raise InvalidClient(f"assertion: {refused.reason}") from None
-    if client is None:
-        raise InvalidClient("unknown client")
     _remembered(claims, context)
     seconds = require_time(claims, "exp") + clock.SKEW + 1 - context.now
     return (Once(NAMESPACE, f"{client.client_id} {jti}", max(seconds, 1)),)
 
 
-def _checked(claims: Mapping[str, Any], client_id: str, client: Client | None, context: Authenticating) -> str:
+def _checked(claims: Mapping[str, Any], client_id: str, client: Client, context: Authenticating) -> str:
     if require_str(claims, "iss") != client_id or require_str(claims, "sub") != client_id:
         raise JWTRefused("iss or sub is not the client")
-    older = client is not None and client.assertion_audience == "token-endpoint"
+    older = client.assertion_audience == "token-endpoint"
     if sole_audience(claims) != (context.token_endpoint if older else context.issuer):
         raise JWTRefused("aud is not ours alone")
     require_time(claims, "iat")
