@@ -10,7 +10,7 @@ from app.audit import serialize
 from app.audit.events import TokenFirstUsed, Who
 from app.clients.authenticate import AuthenticatedClient, Authenticator
 from app.clients.request import ProtocolRequest
-from app.errors import InvalidRequest, TemporarilyUnavailable, UnauthorizedClient
+from app.errors import InvalidClient, InvalidRequest, TemporarilyUnavailable
 from app.keys.verifier import JWTRefused
 from app.live.cache import Held
 from app.live.commit import Commit, Live, Moved, Once, UsedTwice
@@ -37,15 +37,16 @@ class Introspection:
         self._tokens = tokens
 
     def introspect(self, request: ProtocolRequest) -> tuple[dict[str, Any], str]:
-        """The answer, and the `client_id` it is for. Raises InvalidClient, InvalidRequest, UnauthorizedClient, 503."""
+        """The answer, and the `client_id` it is for. Raises InvalidClient, InvalidRequest, 503."""
         for attempt in range(ATTEMPTS):
             caller = self._authenticator.authenticate(request)
+            if not caller.client.confidential:
+                # Whoever introspects proves who it is (RFC 7662 §2.1, §2.3); naming oneself proves nothing.
+                raise InvalidClient("a public client")
             if caller.once and attempt == 0:
                 self._spend(caller)
             if (token := request.one("token")) is None:
                 raise InvalidRequest("token is required")
-            if not caller.client.confidential:
-                raise UnauthorizedClient("a public client")
             resource = self._resources.of_client(caller.client.client_id) if caller.client.kind is ClientKind.RESOURCE else None
             try:
                 return self._answer(token, caller, resource), caller.client.client_id
