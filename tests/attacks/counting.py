@@ -14,6 +14,7 @@ from argon2 import PasswordHasher
 from sqlalchemy.engine.default import DefaultDialect
 
 from app.keys.algorithms import IMPLEMENTATIONS
+from app.keys.jwk import import_public_key
 from app.live.connection import Connections
 
 
@@ -24,6 +25,7 @@ def _code(function: Callable[..., Any]) -> CodeType:
 WATCHED: dict[CodeType, str] = {
     _code(hmac.new): "hmac",
     **{_code(type(implementation).verify): "signature" for implementation in IMPLEMENTATIONS.values()},
+    _code(import_public_key): "import",
     _code(PasswordHasher.verify): "password",
     _code(DefaultDialect.do_execute): "sql",
     _code(DefaultDialect.do_commit): "commit",
