@@ -11,7 +11,7 @@ from app.audit.events import AuthorizationRefused, CodeIssued, Who
 from app.authorization.code import Code, expires_at, new_code
 from app.authorization.offer import Offer
 from app.authorization.pushed import once_pushed
-from app.authorization.request import AuthorizationRequest, redirect_host
+from app.authorization.request import AuthorizationRequest, matches, redirect_host
 from app.delegation.consent import Approval, Consent, Consents, by_resource
 from app.errors import InvalidRequest, OAuthError, TemporarilyUnavailable
 from app.humans.sessions import SignIn
@@ -55,7 +55,8 @@ class Answers:
             return None
         for held in self._consents.standing(signed_in.human.id, request.client.value.client_id):
             consent = held.value
-            if request.pairs <= consent.pairs and consent.away == request.away and consent.session in {None, signed_in.id}:
+            shown = request.pairs <= consent.pairs and matches(request.redirect_uri, consent.redirect_uri)
+            if shown and consent.away == request.away and consent.session in {None, signed_in.id}:
                 return held
         return None
 

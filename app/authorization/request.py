@@ -25,6 +25,7 @@ from app.vocabulary import OPENID_SCOPES, ClientKind, Pair, Pairs, ScopeSet, par
 
 CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 LOOPBACK = re.compile(r"http://(127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?(/.*)?")
+THIS_COMPUTER = "a program on this computer"
 MAX_STATE = 2048
 MAX_RESOURCES = 16
 SINGLE = (
@@ -84,6 +85,11 @@ class AuthorizationRequest:
     def away(self) -> bool:
         """Whether access for while the human is away is asked for."""
         return "offline_access" in self.openid
+
+    @property
+    def unproven(self) -> bool:
+        """Whether any program on the human's computer could be asking: the client proves nothing, and it listens there."""
+        return not self.client.value.confidential and redirect_host(self.redirect_uri) == THIS_COMPUTER
 
 
 Parameters = Mapping[str, tuple[str, ...]]
@@ -194,7 +200,7 @@ def redirect_host(redirect_uri: str) -> str:
     """Where the browser is sent, for a human to read."""
     parts = urlsplit(redirect_uri)
     if LOOPBACK.fullmatch(redirect_uri) or parts.scheme not in {"http", "https"}:
-        return "a program on this computer"
+        return THIS_COMPUTER
     return parts.hostname or redirect_uri
 
 

@@ -42,6 +42,8 @@ class Consent:
     amr: tuple[str, ...]
     born: Mapping[Thing, int]
     """The epochs it was given under; what is derived from it is born under them too."""
+    redirect_uri: str = ""
+    """Where the page said the browser would go."""
 
     def live(self, now: int) -> bool:
         """Whether it is neither withdrawn nor run out; `now` in seconds since 1970."""
@@ -210,6 +212,7 @@ def _snapshot(row: ConsentRow) -> Consent:
         acr=row.acr,
         amr=tuple(row.amr),
         born=parse_epochs(row.born),
+        redirect_uri=row.redirect_uri,
     )
 
 

@@ -114,7 +114,8 @@ def blueprint(pages: Pages, front: FrontChannel) -> Blueprint:
 
     def consent_or_code(asked: AuthorizationRequest, signed_in: SignIn, encoded: str, problem: str = "") -> Response:
         standing = front.answers.standing(asked, signed_in)
-        needs_page = (asked.agent is not None or bool(asked.pairs)) and standing is None
+        # A program that proves nothing is shown each time: another could be asking in its name (RFC 8252 §8.6).
+        needs_page = asked.unproven or ((asked.agent is not None or bool(asked.pairs)) and standing is None)
         if "none" in asked.prompt and needs_page:
             return see_other(front.answers.refuse(asked, ConsentRequired("prompt=none"), signed_in))
         if not needs_page and "consent" not in asked.prompt:
