@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flask import Flask, request
+from flask import Flask, Request, Response, request
+from flask.sessions import NullSession, SessionInterface, SessionMixin
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.database import Database, db, engine_options
@@ -52,7 +53,21 @@ def application(settings: Settings | None = None) -> Flask:
     return app
 
 
+class _NoSession(SessionInterface):
+    """Flask's own session is not used: ours is a row, and its cookie a key to that."""
+
+    _none = NullSession()
+
+    def open_session(self, app: Flask, request: Request) -> NullSession:
+        return self._none
+
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        """There is nothing to save."""
+
+
 class _Deputy(Flask):
+    session_interface = _NoSession()
+
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Every view here is synchronous; asking each of them on each request costs more than some answers."""
         return func
