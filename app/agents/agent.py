@@ -54,9 +54,10 @@ class Agents:
         """The agent with that identifier."""
         return self._by_uri.find(uri)
 
-    def reread(self, uri: str) -> None:
-        """Ask SQL next time."""
-        self._by_uri.drop(uri)
+    def reread(self, name: str) -> None:
+        """Ask SQL next time about the agent of that URI or `client_id`."""
+        self._by_uri.drop(name)
+        self._by_client.drop(name)
 
     def entitled(self, agent: str, audience: str, target: str) -> bool:
         """Whether an operator registered that this agent may exchange tokens for `audience` into ones for `target`."""

@@ -117,12 +117,10 @@ class Requests:
             if len(parameters.get(name, ())) > 1:
                 raise NoRedirect(InvalidRequest(f"{name} twice"))
         client_id = _first(parameters, "client_id")
-        held = self._clients.find(client_id) if client_id is not None else None
+        # From SQL, here and below: no commit compares what a page shows and a redirect trusts with Redis.
+        held = self._clients.reread(client_id) if client_id is not None else None
         if held is None or held.value.kind is ClientKind.RESOURCE or not held.value.enabled:
-            again = self._clients.reread(client_id) if client_id is not None else None
-            if again is None or again.value.kind is ClientKind.RESOURCE or not again.value.enabled:
-                raise NoRedirect(InvalidRequest("unknown client"))
-            held = again
+            raise NoRedirect(InvalidRequest("unknown client"))
         asked = _first(parameters, "redirect_uri")
         registered = held.value.redirect_uris
         if asked is None:
@@ -136,7 +134,10 @@ class Requests:
     def _what(self, parameters: Parameters, client: Held[Client], redirect_uri: str, request_uri: str | None) -> AuthorizationRequest:
         _check_form(parameters)
         challenge = _challenge(parameters)
-        agent = self._agents.of_client(client.value.client_id) if client.value.kind is ClientKind.AGENT else None
+        agent = None
+        if client.value.kind is ClientKind.AGENT:
+            self._agents.reread(client.value.client_id)
+            agent = self._agents.of_client(client.value.client_id)
         app = agent is None
         if agent is not None and not agent.value.active:
             raise UnauthorizedClient("the agent is not active")
@@ -152,7 +153,7 @@ class Requests:
             raise InvalidScope("an agent does not sign humans in")
         ceiling = agent.value.ceiling if agent is not None else client.value.pairs
         pairs = _pairs(ceiling, None if scope is None else scope - OPENID_SCOPES, targets, whole=bool(handed), signs_in="openid" in openid)
-        resources = tuple(held for uri in sorted({pair.resource for pair in pairs}) if (held := self._resources.named(uri)))
+        resources = tuple(held for uri in sorted({pair.resource for pair in pairs}) if (held := self._resource(uri)))
         pairs = pairs & frozenset[Pair]().union(*(held.value.pairs for held in resources if held.value.enabled))
         if not pairs and "openid" not in openid:
             raise InvalidScope("nothing that could be granted")
@@ -177,15 +178,16 @@ class Requests:
     def _targets(self, parameters: Parameters) -> list[Held[Resource] | Held[Agent]]:
         targets: list[Held[Resource] | Held[Agent]] = []
         for name in dict.fromkeys(value for value in parameters.get("resource", ()) if value):
-            resource = self._resources.named(name)
-            if resource is not None and not resource.value.enabled:
-                self._resources.reread(name)
-                resource = self._resources.named(name)
-            found = resource or self._agents.named(name)
+            self._agents.reread(name)
+            found = self._resource(name) or self._agents.named(name)
             if found is None or (isinstance(found.value, Resource) and not found.value.enabled):
                 raise InvalidTarget("unknown or disabled resource")
             targets.append(found)
         return targets
+
+    def _resource(self, uri: str) -> Held[Resource] | None:
+        self._resources.reread(uri)
+        return self._resources.named(uri)
 
 
 def matches(asked: str, registered: str) -> bool:

@@ -84,7 +84,7 @@ class Consents:
         return self._cache.find(consent_id)
 
     def standing(self, human: str, client_id: str) -> list[Held[Consent]]:
-        """The live consents of that human for that client, the newest first."""
+        """The live consents of that human for that client as SQL has them, the newest first."""
         now = clock.timestamp()
         statement = (
             select(ConsentRow.id, ConsentRow.born)
@@ -94,7 +94,7 @@ class Consents:
         )
         with self._live.database.reading() as session:
             ids = [consent_id for consent_id, born in session.execute(statement) if unmoved(session, born)]
-        return [held for consent_id in ids if (held := self.find(consent_id)) is not None]
+            return [held for consent_id in ids if (held := _load(session, ConsentRow.id == consent_id)) is not None]
 
     def every(self, human: str | None = None) -> list[Consent]:
         """Every live consent, or that human's; the newest first."""
