@@ -64,7 +64,9 @@ def _checked(claims: Mapping[str, Any], client_id: str, client: Client, context:
     if require_str(claims, "iss") != client_id or require_str(claims, "sub") != client_id:
         raise JWTRefused("iss or sub is not the client")
     older = client.assertion_audience == "token-endpoint"
-    if sole_audience(claims) != (context.token_endpoint if older else context.issuer):
+    # The older form is allowed as that one string and never as a list.
+    audience, ours = (claims.get("aud"), context.token_endpoint) if older else (sole_audience(claims), context.issuer)
+    if audience != ours:
         raise JWTRefused("aud is not ours alone")
     require_time(claims, "iat")
     check_times(claims, context.now, max_lifetime=MAX_LIFETIME)
