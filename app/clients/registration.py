@@ -118,6 +118,6 @@ def check_redirect_uris(uris: Iterable[str], *, native: bool) -> list[str]:
 def _is_https(uri: str) -> bool:
     try:
         parts = urlsplit(uri)
-        return parts.scheme == "https" and bool(parts.hostname) and "@" not in parts.netloc and (parts.port or 1) > 0
+        return parts.scheme == "https" and bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
     except ValueError:
         return False

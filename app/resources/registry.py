@@ -108,7 +108,7 @@ class ResourceRegistry:
             raise Refused("a resource URI is absolute, in ASCII, without query or fragment (RFC 8707 §2)")
         try:
             parts = urlsplit(uri)
-            sound = bool(parts.hostname) and "@" not in parts.netloc and (parts.port or 1) > 0
+            sound = bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
         except ValueError:
             sound = False
         development = self._settings.environment == "development"
