@@ -74,6 +74,12 @@ def read_code(live: Live, value: str) -> Code | None:
     )
 
 
+def redeemed(live: Live, value: str) -> bool:
+    """Whether the code was redeemed before."""
+    (used,) = live.read([once_code(value).name])
+    return used is not None
+
+
 def once_code(value: str) -> Once:
     """The mark that makes a code good once."""
     return Once(NAMESPACE, value, RETAIN)

@@ -8,10 +8,10 @@ from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from authlib.oauth2.rfc7636.challenge import CODE_VERIFIER_PATTERN
 
 from app.agents.agent import Agent
-from app.authorization.code import Code, once_code, read_code
+from app.authorization.code import Code, once_code, read_code, redeemed
 from app.clients.authenticate import AuthenticatedClient
 from app.errors import InvalidGrant, InvalidRequest
-from app.grants.authorized import AuthorizedGrant
+from app.grants.authorized import AuthorizedGrant, Replayed
 from app.live.cache import Held
 from app.policy.access import AccessRequest
 from app.vocabulary import GrantType
@@ -32,6 +32,11 @@ class AuthorizationCode(AuthorizedGrant):
             raise InvalidGrant("no such code for this client")
         self._family = code.authorization.family
         self._check(code)
+        if code.expires_at <= self.now:
+            # Used in time and shown again now, it is evidence of theft all the same.
+            if redeemed(self.registers.live, value):
+                raise Replayed("code", self._family)
+            raise InvalidGrant("the code has expired")
         access = self.access_for(code.authorization, caller, agent, once=(once_code(value),), nonce=code.nonce)
         return self.check_alive(access) if certain else access
 
@@ -47,8 +52,6 @@ class AuthorizationCode(AuthorizedGrant):
     _family: str | None = None
 
     def _check(self, code: Code) -> None:
-        if code.expires_at <= self.now:
-            raise InvalidGrant("the code has expired")
         redirect_uri = self.request.one("redirect_uri")
         if redirect_uri is None and code.redirect_uri_sent:
             raise InvalidGrant("redirect_uri is missing")
