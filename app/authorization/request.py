@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+import orjson
+
 from app.agents.agent import Agent, Agents
 from app.clients.client import Client, Clients
 from app.errors import (
@@ -225,8 +227,9 @@ def _check_form(parameters: Parameters) -> None:
         raise InvalidRequest("dpop_jkt is not supported")
     _check_response(parameters)
     for name in ("state", "nonce"):
+        # As JSON has it: the nonce must fit into an ID token, which is signed when there is no saying no any more.
         value = _first(parameters, name)
-        if value is not None and len(value) > MAX_STATE:
+        if value is not None and (len(value) > MAX_STATE or (name == "nonce" and len(orjson.dumps(value)) > MAX_STATE + 2)):
             raise InvalidRequest(f"{name} is too long")
 
 
