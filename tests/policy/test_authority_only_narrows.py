@@ -11,7 +11,7 @@ from app.delegation.authority import Authority
 from app.delegation.chain import Actor, ActorChain
 from app.vocabulary import Pair
 
-CASES = 20_000
+CASES = 4_000
 
 resources = st.sampled_from(["https://a.example", "https://b.example", "https://a.example/b"])
 scopes = st.sampled_from(["read", "write", "a", "b:c", "read:all"])
