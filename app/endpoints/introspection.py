@@ -25,7 +25,7 @@ def blueprint(introspection: Introspection, keys: KeyStore, issuer: str, guards:
         with guards.admitted(request):
             form = parse_form(request)
             answer, caller = introspection.introspect(form)
-        if SIGNED not in form.headers["accept"]:
+        if SIGNED not in form.headers["accept"].lower():
             return json_response(answer)
         # No top-level sub or exp, so that it cannot pass as a token (RFC 9701 §5).
         claims = {"iss": issuer, "aud": caller, "iat": clock.timestamp(), "token_introspection": answer}
