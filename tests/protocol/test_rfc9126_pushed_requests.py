@@ -13,6 +13,7 @@ from tests.protocol.answers import (
     push,
     pushed_query,
     query_string,
+    recorded,
     refused,
     sent_back,
     sent_to_sign_in,
@@ -197,8 +198,7 @@ def test_a_refused_push_uses_the_assertion_up_and_is_recorded(story: Story) -> N
         "invalid_target",
     )
     refused(story.world.post("/oauth/par", [*story.query(), *proof]), "invalid_client", 401)
-    records = story.world.ledger(event="authorization.refused", error="invalid_target")
-    assert [record for record in records if record["who"].get("client") == story.agent.client_id]
+    assert recorded(story.world, "authorization.refused", story.agent, error="invalid_target")
 
 
 def test_a_pushed_request_of_what_has_changed_since_is_judged_as_it_is_now(story: Story) -> None:
