@@ -30,7 +30,7 @@ HERE = Path(__file__).resolve().parent
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
 ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-CC, XCHG, INTROSPECT, REVOKE, FIRST = "client_credentials", "exchange", "introspection", "revocation", "first introspection"
+CC, XCHG, INTROSPECT, REVOKE, FIRST = "client_credentials", "exchange", "introspection", "revocation", "first-use"
 OPERATIONS = (CC, XCHG, INTROSPECT, REVOKE)
 EXTRA = (FIRST,)
 SUBJECTS = 100
@@ -120,6 +120,12 @@ class Contestant:
     def stop(self) -> None:
         for child in reversed(self.children):
             child.stop()
+
+    def say_how_it_is(self) -> None:
+        """What is left of it, when something went wrong."""
+        for child in self.children:
+            state = "lives" if child.alive else "has ended"
+            print(f"{self.name}, {child.log.name}: {state}\n{child.tail()}".rstrip(), file=sys.stderr)
 
     @property
     def serving(self) -> int:
@@ -394,8 +400,6 @@ class Deputy(Contestant):
             "DEPUTY_RATE_CLIENT": "1000000000",
             "DEPUTY_RATE_ADDRESS": "1000000000",
         }
-        for name in [name for name in os.environ if name.startswith("DEPUTY_")]:
-            del os.environ[name]
         os.environ.update(environment)
         self._node = Child([sys.executable, "-m", "app", "serve"], self.work / "deputy.log", cwd=HERE.parent)
         self.children.append(self._node)

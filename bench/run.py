@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import shutil
 import signal
 import statistics
@@ -17,7 +18,6 @@ from contestants import (
     CC,
     CONNECTIONS,
     EXTRA,
-    FIRST,
     INTROSPECT,
     OPERATIONS,
     REVOKE,
@@ -53,6 +53,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     signal.signal(signal.SIGALRM, lambda *_: sys.exit(f"the bench ran into its bound of {options.limit} s"))
     signal.alarm(options.limit)
+    for name in [name for name in os.environ if name.startswith("DEPUTY_")]:
+        del os.environ[name]
     cores = Cores()
     work = Path(tempfile.mkdtemp(prefix="bench"))
     contestants: list[Contestant] = []
@@ -68,6 +70,11 @@ def main() -> int:
                 contestants.remove(contestant)
                 contestant.stop()
         return _bench(options, contestants, cores)
+    except (RuntimeError, AssertionError) as trouble:
+        print(f"The bench stopped: {trouble}", file=sys.stderr)
+        for contestant in contestants:
+            contestant.say_how_it_is()
+        return 1
     finally:
         signal.alarm(0)
         for contestant in reversed(contestants):
@@ -89,15 +96,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--limit", type=int, default=1800, help="seconds after which the bench gives up (1800)")
     options = parser.parse_args()
     words = [word.lower() for word in options.only]
-    operations = [name for name in (*OPERATIONS, *EXTRA) if any(word in name for word in words) and (name not in EXTRA or "first" in words)]
-    kinds = [kind for kind in KINDS if any(word in kind.name.lower() for word in words)]
-    unknown = [w for w in words if not any(w in name.lower() for name in (*OPERATIONS, *EXTRA, *(k.name for k in KINDS)))]
-    if unknown:
-        parser.error(f"nothing is called {', '.join(unknown)}")
-    if "first" in words:
-        operations = [name for name in operations if name == FIRST or name in words]
-    options.operations = operations or list(OPERATIONS)
-    options.kinds = kinds or list(KINDS)
+    names = [*OPERATIONS, *EXTRA, *(kind.name for kind in KINDS)]
+    if unknown := [word for word in words if not any(word in name.lower() for name in names)]:
+        parser.error(f"nothing is called {', '.join(unknown)}; there are {', '.join(names)}")
+    options.operations = [name for name in (*OPERATIONS, *EXTRA) if any(word in name for word in words)] or list(OPERATIONS)
+    options.kinds = [kind for kind in KINDS if any(word in kind.name.lower() for word in words)] or list(KINDS)
     return options
 
 
