@@ -462,7 +462,17 @@ class Deputy(Contestant):
         return self.issue(self.exchange_forms(), count)
 
     def _subjects(self) -> list[str]:
-        return [self._world.consented(self._browser, self._agent, *self._apis)["access_token"] for _ in range(SUBJECTS)]
+        return [self._subject() for _ in range(SUBJECTS)]
+
+    def _subject(self, attempts: int = 5) -> str:
+        """One hand-over token. Deputy may say 503 while the machine is very busy; then again, as a caller would."""
+        try:
+            return self._world.consented(self._browser, self._agent, *self._apis)["access_token"]
+        except AssertionError:
+            if attempts == 1:
+                raise
+            time.sleep(0.5)
+            return self._subject(attempts - 1)
 
     def records(self) -> dict[str, int]:
         """Records in the ledger by event, once the relay has taken all of them."""
