@@ -88,20 +88,20 @@ class Answers:
             app=request.client.value.client_id if request.handover else None,
             owner=agent.owner if agent is not None else None,
         )
-        # The ticket first: a second submit must not leave a second consent.
-        self._spend(ticket, signed_in)
+        # Used up first: neither a second submit nor a second tab may leave a second consent.
+        self._commit(Commit(once=_marks(request, signed_in, ticket)))
         with self._deeds.deed() as deed:
             # What goes on without her is a consent too, so that it ends when she said and can be withdrawn.
             consent = self._consents.give(deed, approval)[0] if pairs or decision.away else None
             authorization = self._authorize(deed, request, signed_in, consent, away=decision.away, pairs=pairs)
-        return self._redirect(request, authorization, signed_in)
+        return self._redirect(request, authorization, signed_in, once=())
 
     def proceed(self, request: AuthorizationRequest, signed_in: SignIn, consent: Held[Consent] | None) -> str:
         """Give a code without a page: a plain sign-in, or an application whose standing consent covers the request."""
         with self._deeds.deed() as deed:
             held = consent.value if consent is not None else None
             authorization = self._authorize(deed, request, signed_in, held, away=held.away if held else False, pairs=request.pairs)
-        return self._redirect(request, authorization, signed_in)
+        return self._redirect(request, authorization, signed_in, once=_marks(request, signed_in, None))
 
     def refuse(self, request: AuthorizationRequest, error: OAuthError, signed_in: SignIn | None, ticket: str | None = None) -> str:
         """The redirect that carries an error. With a signed-in human it is recorded."""
@@ -112,7 +112,7 @@ class Answers:
                 reason=error.reason,
                 asked=by_resource(request.pairs),
             )
-            self._commit(Commit(once=_marks(request, ticket), record=serialize(event)[1]))
+            self._commit(Commit(once=_marks(request, signed_in, ticket), record=serialize(event)[1]))
         return error_redirect(error, request.redirect_uri, request.state, self._settings.issuer)
 
     def _authorize(
@@ -145,7 +145,7 @@ class Answers:
         self._families.begin(deed.session, authorization)
         return authorization
 
-    def _redirect(self, request: AuthorizationRequest, authorization: Authorization, signed_in: SignIn) -> str:
+    def _redirect(self, request: AuthorizationRequest, authorization: Authorization, signed_in: SignIn, *, once: tuple[Once, ...]) -> str:
         code, put = new_code(
             Code(
                 authorization=authorization,
@@ -168,11 +168,8 @@ class Answers:
             scope=by_resource(authorization.pairs),
             redirect_host=redirect_host(request.redirect_uri),
         )
-        self._commit(Commit(epochs=authorization.born, once=_marks(request, None), put=(put,), record=serialize(event)[1]))
+        self._commit(Commit(epochs=authorization.born, once=once, put=(put,), record=serialize(event)[1]))
         return redirect(request.redirect_uri, {"code": code, "state": request.state, "iss": self._settings.issuer})
-
-    def _spend(self, ticket: str, signed_in: SignIn) -> None:
-        self._commit(Commit(once=(Once("ticket", f"{signed_in.id} {ticket}", TICKET_SECONDS),)))
 
     def _commit(self, commit: Commit) -> None:
         try:
@@ -183,10 +180,11 @@ class Answers:
             raise TemporarilyUnavailable("something changed meanwhile", retry_after=0) from None
 
 
-def _marks(request: AuthorizationRequest, ticket: str | None) -> tuple[Once, ...]:
+def _marks(request: AuthorizationRequest, signed_in: SignIn, ticket: str | None) -> tuple[Once, ...]:
+    """What any answer uses up: the pushed request, and the page it was shown on."""
     marks = [once_pushed(request.request_uri, TICKET_SECONDS)] if request.request_uri is not None else []
     if ticket is not None:
-        marks.append(Once("ticket", ticket, TICKET_SECONDS))
+        marks.append(Once("ticket", f"{signed_in.id} {ticket}", TICKET_SECONDS))
     return tuple(marks)
 
 
