@@ -6,6 +6,7 @@ that must hold for every token is here, once.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,7 @@ from app.humans.accounts import Accounts
 from app.keys.store import KeyStore
 from app.live.cache import Held
 from app.live.commit import Commit, Moved, UsedTwice
+from app.live.generation import Generation
 from app.live.things import KEYS, Thing
 from app.policy.access import AccessRequest, Denial, Permit
 from app.policy.decide import decide
@@ -59,12 +61,18 @@ class Issuance:
     def issue(self, request: ProtocolRequest) -> dict[str, Any]:
         """Answer a token request (RFC 6749 §3.2). Raises an OAuthError; whatever is raised, nothing was issued."""
         grant = self._grant(request)
-        for certain in ATTEMPTS:
-            try:
-                return self._attempt(request, grant, certain=certain)
-            except Moved:
-                continue
-        raise TemporarilyUnavailable("too much is moving", retry_after=0)
+        try:
+            for certain in ATTEMPTS:
+                try:
+                    return self._attempt(request, grant, certain=certain)
+                except Moved:
+                    continue
+            raise TemporarilyUnavailable("too much is moving", retry_after=0)
+        except Exception:
+            # With SQL away too it stays used up: burnt, never doubled.
+            with suppress(TemporarilyUnavailable):
+                grant.give_back()
+            raise
 
     def _attempt(self, request: ProtocolRequest, grant: Grant, *, certain: bool) -> dict[str, Any]:
         caller = self.authenticator.authenticate(request)
@@ -75,7 +83,7 @@ class Issuance:
                 case Denial(error):
                     raise error
                 case Permit() as permit:
-                    return self._make_true(permit, grant)
+                    return self._make_true(permit, grant, caller.generation)
         except (TemporarilyUnavailable, TooManyRequests):
             raise
         except OAuthError as refusal:
@@ -89,11 +97,11 @@ class Issuance:
         except UsedTwice:
             raise self._used_twice(grant, caller, agent) from None
 
-    def _make_true(self, permit: Permit, grant: Grant) -> dict[str, Any]:
+    def _make_true(self, permit: Permit, grant: Grant, generation: Generation) -> dict[str, Any]:
         keys = self.keys.reading()
         prepared = prepare(permit, self.registers.settings.issuer, self.keys.signing_key(signing_alg(permit)))
         grant.before_commit(permit.access)
-        self._commit(prepared, keys.version)
+        self._commit(prepared, keys.version, generation)
         return self._deliver(prepared, grant)
 
     # The steps
@@ -107,7 +115,7 @@ class Issuance:
         except (ValueError, KeyError):
             raise UnsupportedGrantType("unknown grant_type") from None
 
-    def _commit(self, prepared: Prepared, keys_version: int) -> None:
+    def _commit(self, prepared: Prepared, keys_version: int, generation: Generation) -> None:
         """Everything that was read is still true, and the record is on its way; or nothing happened."""
         access = prepared.permit.access
         versions = _versions(access.client, access.agent, access.consent, access.task, access.target.resource, access.target.agent)
@@ -115,6 +123,7 @@ class Issuance:
         _, body = serialize(_issued(prepared))
         self.registers.live.commit(
             Commit(
+                generation=generation,
                 epochs=prepared.epochs,
                 versions=versions,
                 undenied=access.lineage.parents,
@@ -162,7 +171,8 @@ class Issuance:
 
     def _burn(self, caller: AuthenticatedClient, agent: Held[Agent] | None, body: bytes) -> None:
         versions = _versions(caller.held, agent)
-        self.registers.live.commit(Commit(versions=versions, once=caller.once, rate=self._rate(caller.client), record=body))
+        rate = self._rate(caller.client)
+        self.registers.live.commit(Commit(generation=caller.generation, versions=versions, once=caller.once, rate=rate, record=body))
 
     def _used_twice(self, grant: Grant, caller: AuthenticatedClient, agent: Held[Agent] | None) -> OAuthError:
         """Something was used twice. Burning the assertion alone tells whether it was that, or the code."""

@@ -14,6 +14,7 @@ from app.errors import InvalidClient
 from app.keys.verifier import JWTRefused, read_unverified_claims
 from app.live.cache import Held
 from app.live.commit import Live, Once
+from app.live.generation import Generation
 from app.vocabulary import AuthMethod
 
 
@@ -23,6 +24,8 @@ class AuthenticatedClient:
 
     held: Held[Client]
     method: AuthMethod
+    generation: Generation
+    """In which its proof was looked at: an earlier one may have seen it, a later one would not know."""
     once: tuple[Once, ...] = ()
 
     @property
@@ -49,20 +52,21 @@ class Authenticator:
         """The client behind a request. Raises InvalidClient for whatever is wrong, InvalidRequest for two methods at once."""
         credentials = parse_credentials(presented, _unverified_subject(presented))
         client_id = credentials.unverified_client_id
+        generation = self._live.generation()
         remembered = self._clients.recall(client_id)
         try:
-            return self._check(credentials, remembered or self._clients.find(client_id))
+            return self._check(credentials, remembered or self._clients.find(client_id), generation)
         except InvalidClient:
             # A refusal is never told from memory: a key may have been added, a client switched on again. SQL is asked
             # once, whether there is such a client or not, so that the work does not tell.
             if remembered is None or not self._clients.moved(remembered):
                 raise
-            return self._check(credentials, self._clients.reread(client_id))
+            return self._check(credentials, self._clients.reread(client_id), generation)
 
-    def _check(self, credentials: Credentials, held: Held[Client] | None) -> AuthenticatedClient:
+    def _check(self, credentials: Credentials, held: Held[Client] | None, generation: Generation) -> AuthenticatedClient:
         context = Authenticating(
             now=clock.timestamp(),
-            since=self._live.generation().since,
+            since=generation.since,
             issuer=self._issuer,
             token_endpoint=self._token_endpoint,
             pepper=self._pepper,
@@ -72,7 +76,7 @@ class Authenticator:
             raise InvalidClient("not the registered authentication method")
         if not held.value.enabled:
             raise InvalidClient("the client is disabled")
-        return AuthenticatedClient(held, credentials.method, once)
+        return AuthenticatedClient(held, credentials.method, generation, once)
 
 
 def _unverified_subject(presented: Presented) -> Mapping[str, str] | None:

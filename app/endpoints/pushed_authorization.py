@@ -53,6 +53,7 @@ def blueprint(live: Live, authenticator: Authenticator, requests: Requests, sett
         try:
             live.commit(
                 Commit(
+                    generation=caller.generation,
                     versions={caller.held.thing: caller.held.reading.version},
                     once=caller.once,
                     put=put,

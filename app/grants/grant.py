@@ -78,6 +78,9 @@ class Grant(ABC):
     def before_commit(self, access: AccessRequest) -> None:
         """Use up what SQL counts once, and make the next. Takes effect once, also when the commit is tried again."""
 
+    def give_back(self) -> None:
+        """Undo `before_commit`: nothing was delivered."""
+
     def replayed(self) -> str | None:
         """The family to end when this request's evidence was used before."""
         return None

@@ -44,6 +44,11 @@ class RefreshToken(AuthorizedGrant):
         if self.refresh_token is None:
             raise Replayed("refresh_token", self._refresh.authorization.family)
 
+    def give_back(self) -> None:
+        """Without this, whoever is told 503 or 429 and comes again as told would look like a thief, and end the family."""
+        if self._refresh is not None and self.refresh_token is not None:
+            self.registers.families.give_back(self._refresh, self.refresh_token)
+
     def consent_epoch(self, consent: Held[Consent]) -> dict[Thing, int]:
         """The consent's epoch now: narrowing left the refresh token alive."""
         return {consent.thing: consent.reading.epoch}

@@ -83,6 +83,8 @@ def held_name(namespace: str, handle: str) -> str:
 class Commit:
     """What must still be true, and what then becomes true."""
 
+    generation: Generation | None = None
+    """The generation in which the evidence was read; None where it rests on none that an earlier one could have used up."""
     epochs: Mapping[Thing, int] = field(default_factory=dict)
     versions: Mapping[Thing, int] = field(default_factory=dict)
     undenied: Sequence[str] = ()
@@ -127,7 +129,7 @@ class Live:
         Raises `Moved`, `UsedTwice`, `TooManyRequests`, or `TemporarilyUnavailable` when the copy is not ours, the
         ledger is too far behind, or Redis does not answer.
         """
-        generation = self.generation()
+        generation = commit.generation or self.generation()
         verdict, detail = self._commit(commit, generation)
         if verdict == "not ready":
             if self.reload_generation() == generation:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
 from app import clock
@@ -152,6 +152,13 @@ class Families:
                 return None
             authorization = refresh.authorization
             return _add(session, authorization.family, refresh.generation + 1, authorization.expires_at)
+
+    def give_back(self, refresh: Refresh, undelivered: str) -> None:
+        """Take `rotate` back, because its caller was told to come again: what he has is good, what he never got is not."""
+        nobodys = (RefreshTokenRow.hash == _hash(undelivered), RefreshTokenRow.used_at.is_(None))
+        with self._database.transaction() as session:
+            if session.execute(delete(RefreshTokenRow).where(*nobodys).returning(RefreshTokenRow.hash)).one_or_none() is not None:
+                session.execute(update(RefreshTokenRow).where(RefreshTokenRow.hash == refresh.hash).values(used_at=None))
 
 
 def _add(session: Session, family: str, generation: int, expires_at: int) -> str:

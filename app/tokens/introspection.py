@@ -14,6 +14,7 @@ from app.errors import InvalidClient, InvalidRequest, TemporarilyUnavailable
 from app.keys.verifier import JWTRefused
 from app.live.cache import Held
 from app.live.commit import Commit, Live, Moved, Once, UsedTwice
+from app.live.generation import Generation
 from app.resources.resource import Resource, Resources
 from app.tokens.verify import TokenReader, VerifiedToken
 from app.vocabulary import ClientKind, JWTType
@@ -83,7 +84,7 @@ class Introspection:
         if not alive:
             return INACTIVE
         if used is None:
-            self._first_use(token, seen)
+            self._first_use(token, seen, caller.generation)
         return _active(token)
 
     def _confirm_versions(self, caller: AuthenticatedClient, resource: Held[Resource]) -> None:
@@ -92,11 +93,13 @@ class Introspection:
 
     def _spend(self, caller: AuthenticatedClient) -> None:
         try:
-            self._live.commit(Commit(once=caller.once))
+            self._live.commit(Commit(generation=caller.generation, once=caller.once))
         except UsedTwice:
             raise caller.replayed() from None
+        except Moved:
+            raise TemporarilyUnavailable("the live state was rebuilt meanwhile", retry_after=0) from None
 
-    def _first_use(self, token: VerifiedToken, seen: Once) -> None:
+    def _first_use(self, token: VerifiedToken, seen: Once, generation: Generation) -> None:
         """Record that the token lives: no record, no "active"."""
         event = TokenFirstUsed(
             who=Who(
@@ -109,7 +112,13 @@ class Introspection:
             task=token.task,
             consent=token.lineage.consent,
         )
-        commit = Commit(epochs=token.lineage.epochs, undenied=token.denied_by, once=(seen,), record=serialize(event)[1])
+        commit = Commit(
+            generation=generation,
+            epochs=token.lineage.epochs,
+            undenied=token.denied_by,
+            once=(seen,),
+            record=serialize(event)[1],
+        )
         try:
             self._live.commit(commit)
         except UsedTwice:

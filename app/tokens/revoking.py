@@ -64,7 +64,7 @@ class Revoking:
     def _spend(self, caller: AuthenticatedClient) -> None:
         versions = {caller.held.thing: caller.held.reading.version}
         try:
-            self._live.commit(Commit(versions=versions, once=caller.once))
+            self._live.commit(Commit(generation=caller.generation, versions=versions, once=caller.once))
         except UsedTwice:
             raise caller.replayed() from None
         except Moved:
