@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-from hashlib import sha256
+from hashlib import sha256, sha512
 from typing import Any
 
 from app.clients.client import Client
 from app.keys.signer import SigningKey, sign
 from app.policy.access import SignedInAs
-from app.vocabulary import JWTType, ScopeSet
+from app.vocabulary import JWTType, ScopeSet, SigningAlg
 
 LIFETIME = 300
 """Seconds an ID token is good for: it says that somebody signed in, not that she may do something."""
@@ -29,7 +29,7 @@ def id_token(
         "auth_time": signed_in.auth_time,
         "acr": signed_in.acr,
         "amr": list(signed_in.amr),
-        "at_hash": _left_half(access_token),
+        "at_hash": _left_half(access_token, client.id_token_alg),
     }
     if nonce is not None:
         claims["nonce"] = nonce
@@ -41,7 +41,7 @@ def _scope_of(claim: str) -> str:
     return "email" if claim.startswith("email") else "profile"
 
 
-def _left_half(access_token: str) -> str:
-    # All algorithms we sign ID tokens with hash with SHA-256; Ed25519's SHA-512 is handled as OIDC Core §3.1.3.6 reads.
-    digest = sha256(access_token.encode("ascii")).digest()
-    return base64.urlsafe_b64encode(digest[:16]).rstrip(b"=").decode("ascii")
+def _left_half(access_token: str, alg: SigningAlg) -> str:
+    # The hash function of the algorithm: Ed25519 has SHA-512 inside, the others SHA-256 in their name (OIDC Core §3.1.3.6).
+    digest = (sha512 if alg is SigningAlg.EDDSA else sha256)(access_token.encode("ascii")).digest()
+    return base64.urlsafe_b64encode(digest[: len(digest) // 2]).rstrip(b"=").decode("ascii")
