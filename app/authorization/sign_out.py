@@ -24,7 +24,8 @@ class SignOutTargets:
                 return None
             if client_id and client_id != named:
                 return None
-        held = self._clients.find(named) if named else None
+        # From SQL: no commit would notice that a registration is out of date.
+        held = self._clients.reread(named) if named else None
         if held is None or not held.value.enabled or uri not in held.value.post_logout_redirect_uris:
             return None
         return uri
