@@ -147,6 +147,10 @@ class InvalidBearer(OAuthError):
     default_description = "The access token is not valid here."
 
 
+class MissingBearer(InvalidBearer):
+    """RFC 6750 §3.1: no token was presented, or none of a kind we take. The challenge then names no error."""
+
+
 class TooManyRequests(OAuthError):
     """429 with Retry-After, in seconds."""
 

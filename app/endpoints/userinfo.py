@@ -6,7 +6,7 @@ from flask import Blueprint, Response, request
 
 from app import clock
 from app.endpoints.guards import Guards
-from app.errors import InvalidBearer, InvalidRequest
+from app.errors import InvalidBearer, InvalidRequest, MissingBearer
 from app.humans.accounts import Accounts
 from app.keys.verifier import JWTRefused
 from app.live.commit import Live
@@ -27,9 +27,9 @@ def blueprint(live: Live, accounts: Accounts, tokens: TokenReader, issuer: str, 
         with guards.admitted(request):
             scheme, _, value = request.headers.get("Authorization", "").partition(" ")
             if request.args or not value:
-                raise InvalidBearer("no bearer token in the header") if not request.args else InvalidRequest("parameters in the query")
+                raise MissingBearer("no bearer token in the header") if not request.args else InvalidRequest("parameters in the query")
             if scheme.lower() != "bearer":
-                raise InvalidBearer("not a bearer token")
+                raise MissingBearer("not a bearer token")
             return json_response(_claims(value.strip()))
 
     def _claims(unverified_jwt: str) -> dict[str, object]:

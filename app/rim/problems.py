@@ -12,7 +12,7 @@ from flask import Flask, Response, request
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException
 
-from app.errors import InvalidClient, InvalidRequest, OAuthError, TemporarilyUnavailable
+from app.errors import InvalidBearer, InvalidClient, InvalidRequest, MissingBearer, OAuthError, TemporarilyUnavailable
 from app.rim.noise import Noise
 
 log = structlog.get_logger("deputy.problem")
@@ -37,8 +37,9 @@ def problem(error: OAuthError) -> Response:
     response = json_response(body, error.status_code)
     if isinstance(error, InvalidClient):
         response.headers["WWW-Authenticate"] = 'Basic realm="Deputy", charset="UTF-8"'
-    if error.status_code == 401 and error.error == "invalid_token":
-        response.headers["WWW-Authenticate"] = f'Bearer realm="Deputy", error="{error.error}"'
+    if isinstance(error, InvalidBearer):
+        said = "" if isinstance(error, MissingBearer) else f', error="{error.error}"'
+        response.headers["WWW-Authenticate"] = f'Bearer realm="Deputy"{said}'
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
     return response
