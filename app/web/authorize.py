@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from hashlib import sha256
 from urllib.parse import quote, urlencode
 
 from flask import Blueprint, Response, request
@@ -28,7 +29,7 @@ from app.web.pages import Pages, see_other
 
 HERE = "/oauth/authorize"
 FRESH = "fresh_after"
-"""Our own parameter beside the request: sign-in must be younger than this moment; signed, so nobody can make one."""
+"""Our own parameter beside a request that asked for a new sign-in: since when; signed, for that request alone."""
 MAX_QUERY = 8192
 TICKET_SECONDS = 1800
 MANY = frozenset({"resource"})
@@ -97,7 +98,7 @@ def blueprint(pages: Pages, front: FrontChannel) -> Blueprint:
         except Redirected as refused:
             return see_other(error_redirect(refused.error, refused.redirect_uri, refused.state, front.settings.issuer))
         signed_in = pages.sign_in.current()
-        if signed_in is None or _too_old(front, asked, parameters, signed_in):
+        if signed_in is None or (_aged(asked, signed_in) and not _renewed(front, parameters, encoded, signed_in)):
             return sign_in_first(asked, signed_in, encoded)
         try:
             _check_hint(front.hints, asked, signed_in)
@@ -109,7 +110,8 @@ def blueprint(pages: Pages, front: FrontChannel) -> Blueprint:
         if "none" in asked.prompt:
             return see_other(front.answers.refuse(asked, LoginRequired("prompt=none"), signed_in))
         if signed_in is not None:
-            encoded = f"{_without_fresh(encoded)}&{urlencode({FRESH: front.serializer('fresh').dumps(clock.timestamp())})}"
+            encoded = _without_fresh(encoded)
+            encoded = f"{encoded}&{urlencode({FRESH: front.serializer('fresh').dumps([clock.timestamp(), _digest(encoded)])})}"
         return see_other(f"/login?next={quote(f'{HERE}?{encoded}', safe='')}")
 
     def consent_or_code(asked: AuthorizationRequest, signed_in: SignIn, encoded: str, problem: str = "") -> Response:
@@ -166,17 +168,22 @@ def landing(front: FrontChannel, target: str) -> str | None:
         return refused.redirect_uri
 
 
-def _fresh_after(front: FrontChannel, parameters: Parameters) -> int:
-    """The moment after which the sign-in must lie: what we signed, or never yet."""
+def _renewed(front: FrontChannel, parameters: Parameters, encoded: str, signed_in: SignIn) -> bool:
+    """Whether she signed in since this very request asked her to: what we signed says when that was."""
     signed = (parameters.get(FRESH) or ("",))[0]
     try:
-        return int(front.serializer("fresh").loads(signed, max_age=TICKET_SECONDS))
+        moment, digest = front.serializer("fresh").loads(signed, max_age=TICKET_SECONDS)
     except (BadSignature, ValueError, TypeError):
-        return clock.timestamp() + 1
+        return False
+    return bool(signed_in.auth_time >= moment and digest == _digest(_without_fresh(encoded)))
 
 
 def _without_fresh(encoded: str) -> str:
     return "&".join(field for field in encoded.split("&") if not field.startswith(FRESH + "="))
+
+
+def _digest(encoded: str) -> str:
+    return sha256(encoded.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _check_hint(hints: Hints, asked: AuthorizationRequest, signed_in: SignIn) -> None:
@@ -198,9 +205,7 @@ def _plainly(error: OAuthError) -> str:
     }.get(error.reason, "it is malformed, has run out, or was answered before.")
 
 
-def _too_old(front: FrontChannel, asked: AuthorizationRequest, parameters: Parameters, signed_in: SignIn) -> bool:
+def _aged(asked: AuthorizationRequest, signed_in: SignIn) -> bool:
     """Whether the sign-in is older than the request allows (OIDC Core §3.1.2.1 `prompt=login`, `max_age`)."""
-    if signed_in.auth_time >= _fresh_after(front, parameters):
-        return False
     aged = asked.max_age is not None and clock.timestamp() - signed_in.auth_time > asked.max_age
     return aged or "login" in asked.prompt
