@@ -33,6 +33,8 @@ FRESH = "fresh_after"
 MAX_QUERY = 8192
 TICKET_SECONDS = 1800
 MANY = frozenset({"resource"})
+SIGN_IN_AGAIN = frozenset({"login", "select_account"})
+"""Prompts that want a new sign-in; at the sign-in page another account can be chosen as well."""
 CHANGED = "What this request asks for has changed since the page was shown. Please look again."
 
 
@@ -109,7 +111,7 @@ def blueprint(pages: Pages, front: FrontChannel) -> Blueprint:
     def sign_in_first(asked: AuthorizationRequest, signed_in: SignIn | None, encoded: str) -> Response:
         if "none" in asked.prompt:
             return see_other(front.answers.refuse(asked, LoginRequired("prompt=none"), signed_in))
-        if signed_in is not None:
+        if signed_in is not None or asked.prompt & SIGN_IN_AGAIN:
             encoded = _without_fresh(encoded)
             encoded = f"{encoded}&{urlencode({FRESH: front.serializer('fresh').dumps([clock.timestamp(), _digest(encoded)])})}"
         return see_other(f"/login?next={quote(f'{HERE}?{encoded}', safe='')}")
@@ -206,6 +208,6 @@ def _plainly(error: OAuthError) -> str:
 
 
 def _aged(asked: AuthorizationRequest, signed_in: SignIn) -> bool:
-    """Whether the sign-in is older than the request allows (OIDC Core §3.1.2.1 `prompt=login`, `max_age`)."""
+    """Whether the sign-in is older than the request allows (OIDC Core §3.1.2.1 `prompt`, `max_age`)."""
     aged = asked.max_age is not None and clock.timestamp() - signed_in.auth_time > asked.max_age
-    return aged or "login" in asked.prompt
+    return aged or bool(asked.prompt & SIGN_IN_AGAIN)
