@@ -42,6 +42,9 @@ class Cache(Generic[T]):
         held = self._held.get(key)
         if held is not None:
             return held
+        if "\x00" in key:
+            # No key of ours, and PostgreSQL refuses to be asked about it.
+            return None
         with self._database.reading() as session:
             held = self._load(session, key)
         if held is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -17,6 +18,9 @@ from app.humans.models import HumanRow, SessionRow
 from app.live.models import unmoved
 from app.resources.models import ResourceRow
 from app.vocabulary import AgentState
+
+ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""Our identifiers; PostgreSQL refuses to be asked about anything with a NUL."""
 
 HISTORY = 20
 """Ended consents shown."""
@@ -88,6 +92,8 @@ class Standing:
 
     def find(self, human: str, consent_id: str) -> Allowed | None:
         """One consent, if it is that human's."""
+        if not ID.fullmatch(consent_id):
+            return None
         with self._database.reading() as session:
             row = session.get(ConsentRow, consent_id)
             return None if row is None or row.human != human else _allowed(session, row)

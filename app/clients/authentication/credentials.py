@@ -14,7 +14,8 @@ from app.errors import InvalidClient, InvalidRequest
 from app.vocabulary import JWT_BEARER_ASSERTION, AuthMethod
 
 BASIC = re.compile(r"[A-Za-z0-9+/]*={0,2}")
-MAX_CLIENT_ID = 200
+CLIENT_ID = re.compile(r"[\x20-\x7E]{1,200}")
+"""RFC 6749 Appendix A.1; and what no database refuses to be asked about."""
 
 
 class Presented(Protocol):
@@ -59,7 +60,7 @@ def parse_credentials(presented: Presented, unverified_subject: Mapping[str, str
     (credentials,) = ways
     if client_id is not None and client_id != credentials.unverified_client_id:
         raise InvalidClient("client_id differs from the authenticated client")
-    if not credentials.unverified_client_id or len(credentials.unverified_client_id) > MAX_CLIENT_ID:
+    if not CLIENT_ID.fullmatch(credentials.unverified_client_id):
         raise InvalidClient("no acceptable client_id")
     return credentials
 
