@@ -66,7 +66,7 @@ class Metadata:
         proving = [method.value for method in METHODS if method is not AuthMethod.NONE]
         algorithms = [alg.value for alg in SigningAlg]
         document: dict[str, Any] = {"issuer": issuer} | {name: issuer + path for name, path in PATHS.items()}
-        return document | {
+        document |= {
             "response_types_supported": ["code"],
             "response_modes_supported": ["query"],
             "grant_types_supported": [grant.value for grant in GRANTS],
@@ -90,10 +90,12 @@ class Metadata:
                 "name", "preferred_username", "email", "email_verified",
             ],
             "scopes_supported": sorted(OPENID_SCOPES.union(*(scopes for _uri, scopes in registered))),
-            "prompt_values_supported": ["none", "login", "consent"],
+            "prompt_values_supported": ["none", "login", "consent", "select_account"],
             "protected_resources": [uri for uri, _scopes in registered],
             "ui_locales_supported": ["en"],
         }  # fmt: skip
+        # What has no elements is left out (RFC 8414 §3.2).
+        return {name: value for name, value in document.items() if value != []}
 
 
 def blueprint(metadata: Metadata, keys: KeyStore, guards: Guards) -> Blueprint:
