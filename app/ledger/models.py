@@ -26,7 +26,7 @@ class EntryRow(Base):
     event: Mapped[str] = mapped_column(String(40))
     outcome: Mapped[str] = mapped_column(String(8))
     human: Mapped[str | None] = mapped_column(String(64))
-    agent: Mapped[str | None] = mapped_column(String(64))
+    agent: Mapped[str | None] = mapped_column(String(300))
     client_id: Mapped[str | None] = mapped_column(String(64))
     consent: Mapped[str | None] = mapped_column(String(64))
     task: Mapped[str | None] = mapped_column(String(64))
