@@ -130,7 +130,7 @@ class Live:
         ledger is too far behind, or Redis does not answer.
         """
         generation = commit.generation or self.generation()
-        verdict, detail = self._commit(commit, generation)
+        verdict, details = self._commit(commit, generation)
         if verdict == "not ready":
             if self.reload_generation() == generation:
                 raise TemporarilyUnavailable("live state is not ready")
@@ -139,18 +139,20 @@ class Live:
             case "ok":
                 return
             case "moved" | "denied":
-                self._moved(detail)
-                raise Moved(detail)
+                # All of them at once: the caller comes back a few times, not once for each.
+                for thing in {thing for key in details if (thing := _thing_of(key)) is not None}:
+                    self.moved(thing)
+                raise Moved(details[0])
             case "used":
-                raise UsedTwice(detail)
+                raise UsedTwice(details[0])
             case "limited":
-                raise TooManyRequests(f"rate of {detail}", retry_after=MINUTE - clock.timestamp() % MINUTE)
+                raise TooManyRequests(f"rate of {details[0]}", retry_after=MINUTE - clock.timestamp() % MINUTE)
             case "stalled":
                 raise TemporarilyUnavailable("the ledger is too far behind", retry_after=2)
             case _:
                 raise TemporarilyUnavailable("unknown answer from the commit script")
 
-    def _commit(self, commit: Commit, generation: Generation) -> tuple[str, str]:
+    def _commit(self, commit: Commit, generation: Generation) -> tuple[str, list[str]]:
         number = generation.number
         base = prefix(number)
         window = clock.timestamp() // MINUTE
@@ -167,12 +169,8 @@ class Live:
         rates = [(client, limit) for client, limit in commit.rate if limit]
         arguments += (len(rates), *(v for who, limit in rates for v in (f"{base}rate:{who}:{window}", 2 * MINUTE, limit)))
         reply: list[bytes] = self.redis.call("EVALSHA", scripts.COMMIT_SHA, 2, READY, STREAM, *arguments, commit.record)
-        return reply[0].decode(), reply[1].decode() if len(reply) > 1 else ""
-
-    def _moved(self, key: str) -> None:
-        _deputy, _number, axis, *rest = key.split(":", 4)
-        if axis in {"e", "v"}:
-            self.moved(Thing(Kind(rest[0]), rest[1]))
+        verdict, *details = (part.decode() for part in reply)
+        return verdict, details
 
     def moved(self, thing: Thing) -> None:
         """Forget what is cached of the thing, and raise Redis to what SQL says of it."""
@@ -251,3 +249,9 @@ class Live:
         if ready != generation.identity(self.redis.run_id).encode():
             self.reload_generation()
             raise TemporarilyUnavailable("live state is not ready", retry_after=0)
+
+
+def _thing_of(key: str) -> Thing | None:
+    """The thing whose epoch or version is kept under a key; None for a denied token."""
+    _deputy, _number, axis, *rest = key.split(":", 4)
+    return Thing(Kind(rest[0]), rest[1]) if axis in {"e", "v"} else None

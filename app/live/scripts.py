@@ -24,9 +24,11 @@ if expected > 0 then
   local keys = {}
   for i = 1, expected do keys[i] = ARGV[e + (i - 1) * 2] end
   local found = redis.call('MGET', unpack(keys))
+  local moved = {'moved'}
   for i = 1, expected do
-    if (found[i] or '0') ~= ARGV[e + (i - 1) * 2 + 1] then return {'moved', keys[i]} end
+    if (found[i] or '0') ~= ARGV[e + (i - 1) * 2 + 1] then moved[#moved + 1] = keys[i] end
   end
+  if #moved > 1 then return moved end
 end
 for i = 0, absent - 1 do
   if redis.call('EXISTS', ARGV[a + i]) == 1 then return {'denied', ARGV[a + i]} end
