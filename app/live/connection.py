@@ -51,7 +51,9 @@ class Connections:
             connection.send_command(*command, check_health=False)
             return connection.read_response()
         except ResponseError as error:
-            raise TemporarilyUnavailable(f"redis: {str(error).split(' ')[0]}") from None
+            # It may have lost our scripts, or have become a replica: whoever connects anew finds out.
+            self._drop()
+            raise TemporarilyUnavailable(f"redis: {type(error).__name__}") from None
         except (RedisError, OSError) as error:
             self._drop()
             raise TemporarilyUnavailable(f"redis: {type(error).__name__}") from None
