@@ -75,8 +75,11 @@ def _checked(claims: Mapping[str, Any], client_id: str, client: Client, context:
 
 def _remembered(claims: Mapping[str, Any], context: Authenticating) -> None:
     """Refuse what an earlier generation may have seen: its once-marks are gone."""
-    if context.since == 0 or require_time(claims, "iat") > context.since + clock.SKEW:
+    first = context.since + clock.SKEW + 1
+    made = require_time(claims, "iat")
+    if context.since == 0 or made >= first:
         return
-    if context.now <= context.since + clock.SKEW:
-        raise TemporarilyUnavailable("assertions of before the rebuild", retry_after=context.since + clock.SKEW + 1 - context.now)
+    if context.now < first + clock.SKEW:
+        # As long as the assertion of a client whose clock is right enough, made just before, may still be on its way.
+        raise TemporarilyUnavailable("assertions of before the rebuild", retry_after=min(first - made, clock.SKEW + 1))
     raise InvalidClient("assertion: made before the live state was rebuilt")
