@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import IO
@@ -38,6 +39,8 @@ LONGEST_PAUSE = 5.0
 TICK = 0.1
 READY_WITHIN = 60.0
 PR_SET_PDEATHSIG = 1
+NOT_ITS_FAULT = frozenset({0, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT})
+"""Ends of a process that somebody else decided."""
 
 log = structlog.get_logger("serve")
 
@@ -56,6 +59,7 @@ class Child:
         self._began = 0.0
         self._pause = 0.0
         self._not_before = 0.0
+        self._clearing = 0.0
         self.short_lives = 0
 
     @property
@@ -63,21 +67,27 @@ class Child:
         """Whether the process lives."""
         return self._process is not None and self._process.poll() is None
 
-    def start(self) -> None:
-        """Start it, after clearing what a killed node left behind."""
+    def start(self) -> bool:
+        """Start it, unless somebody is left of the one before. Returns whether it was started."""
         with self._lock.open("a+b") as held:
-            _clear(held, self.name)
+            if not self._is_clear(held):
+                return False
+            held.truncate(0)
             self._process = subprocess.Popen(  # noqa: S603  # our own command
                 self._command(),
                 stdin=subprocess.DEVNULL,
                 env=self._environment,
                 start_new_session=True,
                 pass_fds=(held.fileno(),),
-                preexec_fn=_die_with_parent,  # noqa: PLW1509  # the node is single-threaded
+                preexec_fn=partial(_begin, held.fileno(), os.getpid()),  # noqa: PLW1509  # the node is single-threaded
             )
-            held.truncate(0)
-            held.write(str(self._process.pid).encode())
         self._began = clock.monotonic()
+        return True
+
+    def clear(self) -> bool:
+        """Whether nothing is left of the one before; what is left is told to end."""
+        with self._lock.open("a+b") as held:
+            return self._is_clear(held)
 
     def mend(self) -> None:
         """Start it again if it died; one that dies at once is given pauses, up to five seconds."""
@@ -85,26 +95,62 @@ class Child:
             return
         now = clock.monotonic()
         if self._process is not None:
+            code = self._process.returncode
             brief = now - self._began < BRIEF
-            self.short_lives = self.short_lives + 1 if brief else 0
+            self.short_lives = self.short_lives + (code not in NOT_ITS_FAULT) if brief else 0
             self._pause = min(max(2 * self._pause, TICK), LONGEST_PAUSE) if brief else 0.0
             self._not_before = now + self._pause
-            log.warning("died", process=self.name, code=self._process.returncode, again_in=round(self._pause, 1))
+            log.warning("died", process=self.name, code=code, again_in=round(self._pause, 1))
             self._process = None
-        if now >= self._not_before:
+        if now < self._not_before:
+            return
+        try:
             self.start()
+        except (OSError, subprocess.SubprocessError) as error:
+            log.warning("not started", process=self.name, reason=str(error))
+            self._not_before = now + LONGEST_PAUSE
 
     def stop(self) -> None:
-        """Ask it to end, and wait; kill it after `DRAIN` seconds."""
-        if self._process is None or not self.running:
-            return
-        self._process.terminate()
-        try:
-            self._process.wait(DRAIN)
-        except subprocess.TimeoutExpired:
-            log.warning("killed", process=self.name)
-            self._process.kill()
-            self._process.wait()
+        """Ask it to end, and wait; kill it after `DRAIN` seconds, with all it started."""
+        if self._process is not None and self.running:
+            self._process.terminate()
+            try:
+                self._process.wait(DRAIN)
+            except subprocess.TimeoutExpired:
+                log.warning("killed", process=self.name)
+                os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.wait()
+        with suppress(ConfigurationError):
+            self.wait_until_clear()
+
+    def wait_until_clear(self) -> None:
+        """Wait until nothing is left of the one before. Raises `ConfigurationError` when that takes too long."""
+        end = clock.monotonic() + 2 * DRAIN
+        while not self.clear():
+            if clock.monotonic() > end:
+                raise ConfigurationError(f"an earlier {self.name} does not end; end the processes that have {self._lock} open by hand")
+            time.sleep(TICK)
+
+    def _is_clear(self, held: IO[bytes]) -> bool:
+        """Whether its lock could be taken. Whoever has it is told to end, and made to after `DRAIN` seconds.
+
+        All of a child's processes inherit the lock and are in the process group whose number is written there: as long
+        as somebody holds the one, the other is nobody else's.
+        """
+        if _locked(held):
+            self._clearing = 0.0
+            return True
+        now = clock.monotonic()
+        held.seek(0)
+        group = held.read()
+        told = self._clearing
+        if not told:
+            self._clearing = now
+            log.warning("left behind", process=self.name, group=group.decode("ascii", "replace"))
+        if group.isdigit() and int(group) > 1 and (not told or now - told > DRAIN):
+            with suppress(ProcessLookupError):
+                os.killpg(int(group), signal.SIGKILL if told else signal.SIGTERM)
+        return False
 
 
 @click.command()
@@ -136,17 +182,17 @@ class _Node:
         for received in (signal.SIGTERM, signal.SIGINT):
             signal.signal(received, self._stop)
         children = [child for child in (self._valkey, self._relay, self._web) if child is not None]
+        # Those who ask first, as when stopping: what a killed node left behind still works as long as it can.
+        for child in reversed(children):
+            child.wait_until_clear()
         for line in _prepared():
             click.echo(line)
         _check_port(self._settings)
         try:
-            for child in children:
-                child.start()
+            self._mend(children)
             self._announce(children)
             while not self._stopping:
-                for child in children:
-                    child.mend()
-                    self._mend_file(child)
+                self._mend(children)
                 time.sleep(TICK)
         finally:
             # First those who ask, then the one who writes down, then what both stand on.
@@ -163,12 +209,15 @@ class _Node:
             if _is_ready(self._settings):
                 click.echo(f"Deputy is ready: {self._settings.issuer}  (Ctrl-C stops it)")
                 return
-            for child in children:
-                child.mend()
-                self._mend_file(child)
+            self._mend(children)
             time.sleep(TICK)
         if not self._stopping:
             click.echo("Deputy is not ready yet; `deputy doctor` says why. It goes on trying.", err=True)
+
+    def _mend(self, children: list[Child]) -> None:
+        for child in children:
+            child.mend()
+            self._mend_file(child)
 
     def _mend_file(self, child: Child) -> None:
         """An append-only file cut or spoiled so that Valkey cannot load it: what was in it is dead, begin anew."""
@@ -256,25 +305,14 @@ def _locked(file: IO[bytes]) -> bool:
     return True
 
 
-def _clear(held: IO[bytes], name: str) -> None:
-    """Take a child's lock. Whoever still has it was left behind by a node that was killed: it is ended."""
-    if _locked(held):
-        return
-    held.seek(0)
-    left = int(held.read() or b"0")
-    log.warning("left behind", process=name, pid=left)
-    for kill in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.kill(left, kill)
-        end = clock.monotonic() + DRAIN
-        while clock.monotonic() < end:
-            if _locked(held):
-                return
-            time.sleep(TICK)
-    raise ConfigurationError(f"an earlier {name} (process {left}) does not end; end it by hand")
+def _begin(lock: int, parent: int) -> None:
+    """In the child, before it is anything: whoever holds the lock has written down who it is.
 
-
-def _die_with_parent() -> None:
-    """On Linux the kernel ends a child whose parent was killed; elsewhere the next start does."""
+    On Linux the kernel ends a child whose parent was killed; elsewhere the next start does.
+    """
+    with suppress(OSError):
+        os.write(lock, str(os.getpid()).encode())
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os._exit(1)
