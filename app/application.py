@@ -9,6 +9,7 @@ from typing import Any
 from flask import Flask, Request, Response, request
 from flask.sessions import NullSession, SessionInterface, SessionMixin
 from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.routing import Map
 
 from app.database import Database, db, engine_options
 from app.endpoints import health, introspection, metadata, pushed_authorization, revocation, token, userinfo
@@ -65,7 +66,17 @@ class _NoSession(SessionInterface):
         """There is nothing to save."""
 
 
+class _Paths(Map):
+    """Another spelling of a path is another path: the router's own redirect would name a host the caller chose."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.merge_slashes = False
+
+
 class _Deputy(Flask):
+    url_map_class = _Paths
+
     session_interface = _NoSession()
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:

@@ -17,6 +17,9 @@ from app.rim.problems import json_response
 from app.settings import Settings
 from app.vocabulary import SigningAlg
 
+PROXIED = ("X-Forwarded-For", "Forwarded", "X-Real-IP", "Via")
+"""Headers of a proxy. From one that nobody told us of, loopback is its own address and says nothing of who asks."""
+
 
 class NotFoundHere(OAuthError):
     """What is not for this caller is not there."""
@@ -35,8 +38,12 @@ def blueprint(live: Live, keys: KeyStore, metrics: Metrics, settings: Settings) 
         presented = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if token and hmac.compare_digest(presented.encode("utf-8", "surrogatepass"), token.encode()):
             return True
-        forwarded = "X-Forwarded-For" in request.headers and not settings.trusted_proxies
-        return not forwarded and bool(request.remote_addr) and ip_address(request.remote_addr or "").is_loopback
+        if not settings.trusted_proxies and any(name in request.headers for name in PROXIED):
+            return False
+        try:
+            return ip_address(request.remote_addr or "").is_loopback
+        except ValueError:
+            return False
 
     @endpoint.get("/healthz")
     def healthz() -> Response:
