@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,9 @@ import orjson
 
 from app import clock
 from app.cli.answer import answers, server_of, show
-from app.ledger.queries import Entry, Filter, Queries
-from app.ledger.verify import Verifier
+from app.ledger.queries import BATCH, Entry, Filter, Queries
+from app.ledger.verify import Coverage, Verdict, Verifier
+from app.rim.logs import UNPRINTABLE
 
 UNSOUND = 1
 """Exit code: the ledger is not what was written."""
@@ -47,14 +51,18 @@ def tail(context: click.Context, /, number: int, follow: bool, as_json: bool, **
         which["human"] = named.id
     if which["agent"] is not None:
         which["agent"] = server.agent_registry.get(which["agent"]).uri
-    queries, chosen, last = Queries(server.database), Filter(**which), 0
-    while True:
-        for entry in queries.newest(number, chosen, after=last):
-            click.echo(_json(entry) if as_json else _line(entry))
-            last = entry.seq
-        if not follow:
-            return
-        time.sleep(FOLLOW)
+    queries, chosen = Queries(server.database), Filter(**which)
+    entries, last = queries.newest(number, chosen), 0
+    with suppress(KeyboardInterrupt):
+        while True:
+            for entry in entries:
+                click.echo(_json(entry) if as_json else _line(entry))
+                last = entry.seq
+            if not follow:
+                return
+            if len(entries) < BATCH:
+                time.sleep(FOLLOW)
+            entries = queries.following(last, chosen)
 
 
 @ledger.command()
@@ -81,7 +89,7 @@ def export(context: click.Context, first: int, output: Path | None, as_json: boo
     if output is None:
         sys.stdout.buffer.writelines(lines)
         return
-    with output.open("xb") as file:
+    with os.fdopen(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.writelines(lines)
 
 
@@ -101,20 +109,44 @@ def verify(context: click.Context, files: tuple[Path, ...], as_json: bool) -> No
     own = server.settings.checkpoints_file
     used = files or ((own,) if own.exists() else ())
     verdict = Verifier(server.database, server.keys.ledger_verification_key, server.settings.issuer).verify(used)
+    if as_json:
+        show(_facts(verdict), as_json=True)
+    else:
+        _tell(verdict, own)
+    if not verdict.sound:
+        raise click.exceptions.Exit(UNSOUND)
+
+
+def _facts(verdict: Verdict) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "sound": verdict.sound,
         "entries": verdict.entries,
         "hash": verdict.head.hash,
         "checkpoints": verdict.checkpoints,
-        "checkpoints outside": verdict.outside,
+        "checkpoints_outside": verdict.outside,
+        "covered": [asdict(one) for one in (verdict.covered, *verdict.covered_outside)],
     }
     if verdict.bad is not None:
-        facts |= {"first bad entry": verdict.bad.seq, "what": verdict.bad.what}
-    show({name.replace(" ", "_"): value for name, value in facts.items()} if as_json else facts, as_json=as_json)
-    if not used and not as_json:
-        click.echo("No checkpoints outside the database were given: a cut tail or a chain computed anew cannot be seen.")
-    if not verdict.sound:
-        raise click.exceptions.Exit(UNSOUND)
+        facts |= {"first_bad_entry": verdict.bad.seq or None, "what": verdict.bad.what}
+        facts["findings"] = [{"entry": one.seq or None, "what": one.what} for one in verdict.findings]
+    return facts
+
+
+def _tell(verdict: Verdict, own: Path) -> None:
+    facts: dict[str, Any] = {"sound": verdict.sound, "entries": verdict.entries, "hash": verdict.head.hash}
+    facts |= {f"checkpoints in {one.where}": _coverage(one) for one in (verdict.covered, *verdict.covered_outside)}
+    if verdict.bad is not None:
+        facts["first bad entry"] = verdict.bad.seq or None
+        facts |= {"what" if at == 0 else f"what ({at + 1})": UNPRINTABLE.sub("?", one.what) for at, one in enumerate(verdict.findings)}
+    show(facts, as_json=False)
+    if not verdict.covered_outside:
+        click.echo(f"There is no {own}: without checkpoints from outside the database, a tail cut with care cannot be seen.")
+    elif verdict.sound and (until := max(one.until for one in verdict.covered_outside)) < verdict.entries:
+        click.echo(f"Checkpoints from outside the database vouch for what is up to entry {until}; what follows is as safe as the database.")
+
+
+def _coverage(one: Coverage) -> str:
+    return f"{one.checkpoints}, up to entry {one.until}" if one.checkpoints else "none"
 
 
 def _json(entry: Entry) -> str:
@@ -124,7 +156,10 @@ def _json(entry: Entry) -> str:
 def _line(entry: Entry) -> str:
     record = entry.record
     when = clock.at(record["at"] / 1000).strftime("%Y-%m-%d %H:%M:%S")
-    return f"{entry.seq:>6}  {when}  {record['outcome']:<6}  {record['event']:<22}  {_who(record['who'])}{_what(record)}"
+    # Some of it is in the words of whoever was refused: no control character reaches the terminal.
+    return UNPRINTABLE.sub(
+        "?", f"{entry.seq:>6}  {when}  {record['outcome']:<6}  {record['event']:<22}  {_who(record['who'])}{_what(record)}"
+    )
 
 
 def _who(who: Mapping[str, Any]) -> str:
@@ -134,6 +169,11 @@ def _who(who: Mapping[str, Any]) -> str:
 
 
 def _what(record: Mapping[str, Any]) -> str:
-    parts = [f"{uri}: {' '.join(scopes)}" for uri, scopes in record.get("scope", {}).items()]
+    scope = record.get("scope")
+    parts = [f"{uri}: {_words(scopes)}" for uri, scopes in scope.items()] if isinstance(scope, Mapping) else []
     parts += [str(record[name]) for name in ("error", "reason", "kind", "target", "move", "cause", "consent") if name in record]
     return "  " + "; ".join(dict.fromkeys(part for part in parts if part)) if parts else ""
+
+
+def _words(scopes: object) -> str:
+    return " ".join(map(str, scopes)) if isinstance(scopes, list) else str(scopes)

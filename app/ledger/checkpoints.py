@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -16,6 +17,7 @@ from app.vocabulary import JWTType, SigningAlg
 
 TYP = frozenset({JWTType.CHECKPOINT.value})
 ALGORITHMS = frozenset({SigningAlg.ES256})
+BEGINNING = b'{"seq":'
 
 
 class CheckpointRefused(ValueError):
@@ -24,66 +26,120 @@ class CheckpointRefused(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The chain stood here, at that second since 1970, says a signature."""
+    """The chain stood here, at that second since 1970, says a signature, for that issuer."""
 
     head: Head
     at: int
     jws: str
+    issuer: str
 
 
 def sign(head: Head, at: int, issuer: str, key: SigningKey) -> Checkpoint:
     """A checkpoint of the head. Its claims: `iss`, `seq`, `hash`, `iat`."""
     claims = {"iss": issuer, "seq": head.seq, "hash": head.hash, "iat": at}
-    return Checkpoint(head, at, prepare(claims, JWTType.CHECKPOINT.value, key).sign())
+    return Checkpoint(head, at, prepare(claims, JWTType.CHECKPOINT.value, key).sign(), issuer)
 
 
-def read(jws: str, issuer: str, find_key: Callable[[str], VerificationKey | None]) -> Checkpoint:
-    """The checkpoint a JWS states. Raises `CheckpointRefused`."""
+def read(jws: str, find_key: Callable[[str], VerificationKey | None]) -> Checkpoint:
+    """The checkpoint a JWS states. Raises `CheckpointRefused`.
+
+    The key says that it is of this deployment, not `iss`: an issuer may move to another name, and its past stays its own.
+    """
     try:
         claims = verify(jws, find_key=lambda header: find_key(str(header.get("kid", ""))), typ=TYP, algorithms=ALGORITHMS).claims
-        if require_str(claims, "iss") != issuer:
-            raise CheckpointRefused("a checkpoint of another issuer")
-        return Checkpoint(Head(require_time(claims, "seq"), require_str(claims, "hash")), require_time(claims, "iat"), jws)
+        head = Head(require_time(claims, "seq"), require_str(claims, "hash"))
+        return Checkpoint(head, require_time(claims, "iat"), jws, require_str(claims, "iss"))
     except JWTRefused as refused:
         raise CheckpointRefused(f"not a checkpoint of ours: {refused.reason}") from None
 
 
+def read_line(line: bytes, find_key: Callable[[str], VerificationKey | None]) -> Checkpoint:
+    """The checkpoint a line of the file states, beside its JWS as in it. Raises `CheckpointRefused`."""
+    stated = _object(line)
+    if stated is None:
+        raise CheckpointRefused("not a checkpoint")
+    point = read(str(stated["jws"]), find_key)
+    if stated != orjson.loads(_line(point)):
+        raise CheckpointRefused("says something else beside its signature than in it")
+    return point
+
+
 def append(path: Path, checkpoints: Iterable[Checkpoint]) -> None:
-    """Add checkpoints to the file and wait for the disk."""
-    lines = b"".join(
-        orjson.dumps({"seq": point.head.seq, "hash": point.head.hash, "at": point.at, "jws": point.jws}) + b"\n" for point in checkpoints
-    )
-    if not lines:
+    """Add checkpoints to the file and wait for the disk. Whatever is there stays as it is."""
+    content = b"".join(_line(point) + b"\n" for point in checkpoints)
+    if not content:
         return
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    new = not path.exists()
+    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        os.write(handle, lines)
+        if _ends_within_a_line(handle):
+            # A full disk or a power cut left a piece of a line. It stays; the line follows, whole.
+            content = b"\n" + content
+        while content:
+            content = content[os.write(handle, content) :]
         os.fsync(handle)
     finally:
         os.close(handle)
+    if new:
+        _keep_name(path)
 
 
 def last_written(path: Path) -> int:
     """The number the file's last whole line speaks of; 0 without one."""
     seq = 0
     for line in _tail(path):
-        try:
-            seq = int(orjson.loads(line)["seq"])
-        except (ValueError, KeyError, TypeError):
-            continue
+        if (stated := _object(line)) is not None:
+            seq = int(stated["seq"])
     return seq
 
 
-def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Line number and JWS of each line. Raises `CheckpointRefused` for a line that is none, save a half-written last one."""
-    content = path.read_bytes().splitlines(keepends=True)
-    for number, line in enumerate(content, 1):
-        try:
-            yield number, str(orjson.loads(line)["jws"])
-        except (ValueError, KeyError, TypeError):
-            if number == len(content) and not line.endswith(b"\n"):
+def lines(path: Path, size: int | None = None) -> Iterator[tuple[int, bytes]]:
+    """Number and content of each line within the first `size` bytes, without the pieces that a torn write left."""
+    left = path.stat().st_size if size is None else size
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if left <= 0:
                 return
-            raise CheckpointRefused(f"line {number} of {path} is not a checkpoint") from None
+            content, left = line[:left], left - len(line)
+            if not _is_torn(content):
+                yield number, content
+
+
+def _line(point: Checkpoint) -> bytes:
+    return orjson.dumps({"seq": point.head.seq, "hash": point.head.hash, "at": point.at, "jws": point.jws})
+
+
+def _object(line: bytes) -> Mapping[str, Any] | None:
+    try:
+        stated = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    return stated if isinstance(stated, dict) and isinstance(stated.get("seq"), int) and "jws" in stated else None
+
+
+def _is_torn(line: bytes) -> bool:
+    """Whether it is a line of ours that ends too early. It says as little as a line that is not there."""
+    if not BEGINNING.startswith(line[: len(BEGINNING)].rstrip()):
+        return False
+    try:
+        orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return True
+    return False
+
+
+def _ends_within_a_line(handle: int) -> bool:
+    size = os.fstat(handle).st_size
+    return size > 0 and os.pread(handle, 1, size - 1) != b"\n"
+
+
+def _keep_name(path: Path) -> None:
+    """A new file's name is in its folder, which the disk must have too."""
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _tail(path: Path, size: int = 8192) -> list[bytes]:

@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import select
+from sqlalchemy import Select, select, type_coerce
+from sqlalchemy.orm import Session
+from sqlalchemy.types import NullType
 
 from app.audit.events import TokenIssued
 from app.database import Database
 from app.ledger.models import CheckpointRow, EntryRow
 
 BATCH = 1000
+
+LINES = select(EntryRow.seq, EntryRow.hash, type_coerce(EntryRow.record, NullType()).label("record")).order_by(EntryRow.seq).limit(BATCH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,42 +50,76 @@ class Queries:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def newest(self, count: int, which: Filter, *, after: int = 0) -> list[Entry]:
-        """The last `count` entries that fit, oldest first; only those numbered above `after`."""
-        statement = select(EntryRow).where(EntryRow.seq > after).order_by(EntryRow.seq.desc()).limit(count)
-        for name in Filter.__dataclass_fields__:
-            if (value := getattr(which, name)) is not None:
-                statement = statement.where(getattr(EntryRow, name) == value)
+    def newest(self, count: int, which: Filter) -> list[Entry]:
+        """The last `count` entries that fit, oldest first."""
         with self._database.reading() as session:
-            rows = session.scalars(statement).all()
+            rows = session.scalars(_filtered(which).order_by(EntryRow.seq.desc()).limit(count)).all()
         return [_entry(row) for row in reversed(rows)]
+
+    def following(self, after: int, which: Filter) -> list[Entry]:
+        """The next entries that fit, a batch of those numbered above `after`, oldest first: who follows misses none."""
+        with self._database.reading() as session:
+            return [_entry(row) for row in session.scalars(_filtered(which, after).order_by(EntryRow.seq).limit(BATCH))]
 
     def custody(self, jti: str) -> list[Entry]:
         """How a token came to be: its own permit, its parent's, and so on to the first."""
-        chain: list[Entry] = []
-        wanted: str | None = jti
+        chain: dict[str, Entry] = {}
+        wanted: object = jti
         with self._database.reading() as session:
-            while wanted is not None:
+            # A parent is named by a record; one that names its own descendant must not keep us here.
+            while isinstance(wanted, str) and wanted not in chain:
                 which = (EntryRow.jti == wanted, EntryRow.event == TokenIssued.name)
-                row = session.scalar(select(EntryRow).where(*which))
+                row = session.scalar(select(EntryRow).where(*which).order_by(EntryRow.seq).limit(1))
                 if row is None:
                     break
-                chain.append(_entry(row))
-                wanted = chain[-1].record.get("parent")
-        return chain
+                chain[wanted] = _entry(row)
+                wanted = chain[wanted].record.get("parent")
+        return list(chain.values())
 
     def export(self, first: int = 1) -> Iterator[bytes]:
-        """JSON lines: every entry from number `first` on with its hash, then the checkpoints from there on."""
+        """JSON lines: where it begins if not at the start; each entry from number `first` on; the checkpoints from there on.
+
+        A record goes out as the text it was hashed as: parsed and written again it might differ.
+        """
         last = first - 1
         with self._database.reading() as session:
-            page = select(EntryRow.seq, EntryRow.hash, EntryRow.record).order_by(EntryRow.seq).limit(BATCH)
-            while rows := session.execute(page.where(EntryRow.seq > last)).all():
+            pin(session)
+            before = session.scalar(select(EntryRow.hash).where(EntryRow.seq == last))
+            if before is not None:
+                yield _line({"after": {"seq": last, "hash": before}})
+            while rows := session.execute(LINES.where(EntryRow.seq > last)).all():
                 for row in rows:
-                    # The record goes out as the text it was hashed as: parsed and written again it might differ.
-                    yield orjson.dumps({"seq": row.seq, "hash": row.hash, "record": row.record.decode()}) + b"\n"
+                    yield _line({"seq": row.seq, "hash": row.hash, "record": _text(row.record)})
                 last = rows[-1].seq
-            for point in session.scalars(select(CheckpointRow).where(CheckpointRow.seq >= first).order_by(CheckpointRow.seq)):
-                yield orjson.dumps({"checkpoint": point.jws}) + b"\n"
+            points = select(CheckpointRow.seq, CheckpointRow.jws).order_by(CheckpointRow.seq).limit(BATCH)
+            last = first - 1
+            while pages := session.execute(points.where(CheckpointRow.seq > last)).all():
+                for point in pages:
+                    yield _line({"checkpoint": point.jws})
+                last = pages[-1].seq
+
+
+def pin(session: Session) -> None:
+    """See one moment of the ledger until the session ends, whatever the relay writes meanwhile."""
+    if session.get_bind().dialect.name != "sqlite":  # where every reading transaction does
+        session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+
+
+def _filtered(which: Filter, after: int = 0) -> Select[EntryRow]:
+    statement = select(EntryRow).where(EntryRow.seq > after)
+    for name in Filter.__dataclass_fields__:
+        if (value := getattr(which, name)) is not None:
+            statement = statement.where(getattr(EntryRow, name) == value)
+    return statement
+
+
+def _line(facts: dict[str, Any]) -> bytes:
+    return orjson.dumps(facts) + b"\n"
+
+
+def _text(record: object) -> str:
+    """What is not UTF-8 was not written by us; it goes out so that its hash does not fit."""
+    return record.decode(errors="replace") if isinstance(record, bytes) else str(record)
 
 
 def _entry(row: EntryRow) -> Entry:

@@ -6,17 +6,21 @@ only after SQL has committed forgets them in Redis. A relay that lost its lease 
 
 from __future__ import annotations
 
+import re
 import secrets
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
+from uuid import UUID
 
 import orjson
 import structlog
-from sqlalchemy import case, column, delete, func, insert, or_, select, table, update
+from sqlalchemy import String, case, column, delete, func, insert, or_, select, table, text, type_coerce, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
+from sqlalchemy.types import NullType
 
 from app import clock
 from app.audit import record, serialize
@@ -26,17 +30,23 @@ from app.database import Database
 from app.errors import ConfigurationError, TemporarilyUnavailable
 from app.keys.store import KeyStore
 from app.ledger import checkpoints
-from app.ledger.chain import Head
+from app.ledger.chain import GENESIS, Head
 from app.ledger.checkpoints import Checkpoint
 from app.ledger.models import CheckpointRow, EntryRow, RelayRow
 from app.live.commit import Live
 from app.live.deeds import catch_up, trim
-from app.live.generation import STREAM, Generation, forget_old, is_ready, open_generation
+from app.live.generation import STREAM, Generation, applied_key, forget_old, is_ready, open_generation
 from app.live.models import DeniedTokenRow, DeploymentRow
 from app.settings import Settings
 
 BATCH = 500
 """Records of each source in one transaction."""
+
+BATCH_BYTES = 4_194_304
+"""Bytes of the stream after which a batch is full, however few records they are."""
+
+PAGE = 100
+"""Records of the stream in one answer of Redis."""
 
 LEASE = 3000
 """Milliseconds a relay holds the lease without renewing it."""
@@ -50,7 +60,19 @@ CHORES = 60.0
 KEEP_MOVEMENTS = 10_000
 """Movements behind the newest that are kept for a copy that is being loaded."""
 
-MAX_RECORD = 65_536
+MAX_RECORD = 1_048_576
+"""Bytes of a record from the stream. Ours are far below it: a longer one was written by somebody else."""
+
+CATCH_UP = 1000
+"""Checkpoints, the newest, that are written again when the file outside lacks more: each covers all before it."""
+
+MEMBERS = frozenset({"v", "id", "at", "event", "outcome", "who"})
+WIDTHS = {name: kind.length for name, kind in ((c.name, c.type) for c in EntryRow.__table__.c) if isinstance(kind, String) and kind.length}
+RECORD_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+LAST_MOMENT = 253_402_300_799_999
+"""Milliseconds: the end of the year 9999, the last that can be shown as a date."""
+
+FIRST_ROW = text("INSERT INTO relay (id, holder, until, seq, hash) VALUES (1, '', 0, 0, :hash) ON CONFLICT (id) DO NOTHING")
 
 TASK = table("task", column("id"), column("uses"), column("last_used_at"))
 """The rows the relay keeps the use of; their register is above it and is not imported."""
@@ -79,10 +101,10 @@ class Relay:
         self._keys = keys
         self._settings = settings
         self._holder = holder or secrets.token_hex(8)
-        self._until = 0
+        self._renew_at = 0.0
         self._caught_up = False
         self._next_chores = 0.0
-        self._logged = 0
+        self._tidied: int | None = None
         self._said: str | None = None
 
     def run(self, stop: threading.Event) -> None:
@@ -106,38 +128,57 @@ class Relay:
             self._live.redis.check()
             self._open()
         catch_up(self._live)
+        if not self._caught_up:
+            self._catch_up_outside()
         taken = self._take()
         if taken:
             self._enter(taken)
         self._do_chores()
-        return len(taken) >= BATCH
+        return _is_full(taken)
 
     def drain(self) -> int:
-        """Enter everything that waits. Returns how many records."""
+        """Enter everything that waits. Returns how many records of the stream."""
         count = 0
         while taken := self._take():
             self._enter(taken)
-            count += len(taken)
+            count += sum(one.stream_id is not None for one in taken)
         return count
 
     # The lease
 
     def _lease(self) -> bool:
-        now = clock.milliseconds()
-        if now < self._until - LEASE // 2:
+        if clock.monotonic() < self._renew_at:
             return True
+        now = clock.milliseconds()
+        if self._is_held_by_another(now):
+            self._lost()
+            return False
         with self._database.transaction() as session:
-            if session.get(RelayRow, 1) is None:
-                session.add(RelayRow(id=1))
-                session.flush()
+            session.execute(FIRST_ROW, {"hash": GENESIS})
             moved = session.execute(
                 update(RelayRow)
-                .where(RelayRow.id == 1, or_(RelayRow.holder == self._holder, RelayRow.until < now))
+                .where(RelayRow.id == 1, or_(RelayRow.holder == self._holder, RelayRow.until < now, RelayRow.until > now + 2 * LEASE))
                 .values(holder=self._holder, until=now + LEASE)
             )
             held = bool(moved.rowcount)  # type: ignore[attr-defined]  # an UPDATE's result has it
-        self._until = now + LEASE if held else 0
+        if held:
+            self._renewed()
         return held
+
+    def _is_held_by_another(self, now: int) -> bool:
+        """Look before asking to write: who stands by must not stand in the way."""
+        with self._database.reading() as session:
+            row = session.execute(select(RelayRow.holder, RelayRow.until).where(RelayRow.id == 1)).one_or_none()
+        # An end further off than any lease was set by a clock that was wrong: nobody waits for that.
+        return row is not None and row.holder != self._holder and now <= row.until <= now + 2 * LEASE
+
+    def _renewed(self) -> None:
+        self._renew_at = clock.monotonic() + LEASE / 2000
+
+    def _lost(self) -> None:
+        """Somebody else writes now, and into a file of its own: ours is looked at again when the lease comes back."""
+        self._renew_at = 0.0
+        self._caught_up = False
 
     def _release(self) -> None:
         try:
@@ -158,7 +199,7 @@ class Relay:
         opened = open_generation(self._database, self._live.redis, on_open)
         generation = self._live.reload_generation()
         log.info("generation opened", number=generation.number, cause=cause, drained=drained, ready=opened)
-        forget_old(self._live.redis, generation.number)
+        self._next_chores = 0.0
 
     def _cause(self) -> str:
         with self._database.reading() as session:
@@ -170,55 +211,103 @@ class Relay:
     # From stream and outbox into the ledger
 
     def _take(self) -> list[Taken]:
-        found = self._live.redis.call("XRANGE", STREAM, "-", "+", "COUNT", BATCH)
-        taken = [Taken(_body(fields), stream_id, None) for stream_id, fields in found]
+        taken = list(self._streamed())
         with self._database.reading() as session:
             rows = session.execute(select(OutboxRow.id, OutboxRow.record).order_by(OutboxRow.id).limit(BATCH))
             taken += [Taken(row.record, None, row.id) for row in rows]
         return taken
 
-    def _enter(self, taken: list[Taken]) -> None:
+    def _streamed(self) -> Iterator[Taken]:
+        """The oldest of the stream, until they are many or long: memory and the transaction stay bounded."""
+        count = size = 0
+        start = b"-"
+        while True:
+            found = self._live.redis.call("XRANGE", STREAM, start, "+", "COUNT", PAGE)
+            for stream_id, fields in found:
+                body = _body(fields)
+                yield Taken(body, stream_id, None)
+                count, size = count + 1, size + len(body)
+                if count >= BATCH or size >= BATCH_BYTES:
+                    return
+            if len(found) < PAGE:
+                return
+            start = b"(" + found[-1][0]
+
+    def _enter(self, taken: Sequence[Taken]) -> None:
         key = self._keys.ledger_key()
         now = clock.timestamp()
-        with self._database.transaction() as session:
-            row = session.execute(select(RelayRow.seq, RelayRow.hash, RelayRow.holder).where(RelayRow.id == 1)).one()
-            before = Head(row.seq, row.hash)
-            entries, head = _chain(before, _fresh(session, taken))
-            point = checkpoints.sign(head, now, self._settings.issuer, key)
-            if entries:
-                session.execute(insert(EntryRow), entries)
-                session.add(CheckpointRow(seq=head.seq, at=now, jws=point.jws))
-                _touch_tasks(session, entries)
-            session.execute(delete(OutboxRow).where(OutboxRow.id.in_([t.outbox_id for t in taken if t.outbox_id])))
-            moved = session.execute(
-                update(RelayRow)
-                .where(RelayRow.id == 1, RelayRow.holder == self._holder, RelayRow.seq == before.seq)
-                .where(RelayRow.hash == before.hash)
-                .values(seq=head.seq, hash=head.hash, until=clock.milliseconds() + LEASE)
-            )
-            if not moved.rowcount:  # type: ignore[attr-defined]  # an UPDATE's result has it
-                self._until = 0
-                raise LostLease
-        self._write_outside(point if entries else None)
+        point: Checkpoint | None = None
+        try:
+            with self._database.transaction() as session:
+                # Locked before anything is looked up: of two relays the later sees what the earlier wrote.
+                row = session.execute(select(RelayRow.seq, RelayRow.hash, RelayRow.holder).where(RelayRow.id == 1).with_for_update()).one()
+                if row.holder != self._holder:
+                    raise LostLease
+                before = Head(row.seq, row.hash)
+                entries, head = _chain(before, _fresh(session, taken))
+                if entries:
+                    point = checkpoints.sign(head, now, self._settings.issuer, key)
+                    session.execute(insert(EntryRow), entries)
+                    session.add(CheckpointRow(seq=head.seq, at=now, jws=point.jws))
+                    _touch_tasks(session, entries)
+                session.execute(delete(OutboxRow).where(OutboxRow.id.in_([t.outbox_id for t in taken if t.outbox_id])))
+                moved = session.execute(
+                    update(RelayRow)
+                    .where(RelayRow.id == 1, RelayRow.holder == self._holder, RelayRow.seq == before.seq)
+                    .where(RelayRow.hash == before.hash)
+                    .values(seq=head.seq, hash=head.hash, until=clock.milliseconds() + LEASE)
+                )
+                if not moved.rowcount:  # type: ignore[attr-defined]  # an UPDATE's result has it
+                    raise LostLease
+        except LostLease:
+            self._lost()
+            raise
+        except TemporarilyUnavailable:
+            # SQL may have committed before it went away: then the file lacks a checkpoint.
+            self._caught_up = False
+            raise
+        except IntegrityError:
+            # Only relays write here, one at a time: what is in the way came past them.
+            raise TemporarilyUnavailable("the ledger holds what no relay wrote: `deputy ledger verify` names it") from None
+        self._renewed()
+        if point is not None:
+            self._write_outside([point])
         if ids := [t.stream_id for t in taken if t.stream_id]:
             self._live.redis.call("XDEL", STREAM, *ids)
 
-    def _write_outside(self, point: Checkpoint | None) -> None:
-        """Append to the file outside the database: first what a crash kept from it."""
-        path = self._settings.checkpoints_file
+    # The file outside the database
+
+    def _write_outside(self, points: Iterable[Checkpoint]) -> None:
         try:
             if not self._caught_up:
-                written = checkpoints.last_written(path)
-                with self._database.reading() as session:
-                    rows = session.scalars(select(CheckpointRow).where(CheckpointRow.seq > written).order_by(CheckpointRow.seq)).all()
-                missing = [checkpoints.read(row.jws, self._settings.issuer, self._keys.ledger_verification_key) for row in rows]
-                checkpoints.append(path, missing)
-                self._caught_up = True
-            elif point is not None:
-                checkpoints.append(path, [point])
-        except (OSError, checkpoints.CheckpointRefused) as error:
+                points = self._missing_outside()
+            checkpoints.append(self._settings.checkpoints_file, points)
+        except OSError as error:
             self._caught_up = False
             raise TemporarilyUnavailable(f"checkpoints file: {type(error).__name__}") from None
+        self._caught_up = True
+
+    def _catch_up_outside(self) -> None:
+        """First what a crash, a full disk or another node's turn kept from the file."""
+        self._write_outside(())
+
+    def _missing_outside(self) -> list[Checkpoint]:
+        written = checkpoints.last_written(self._settings.checkpoints_file)
+        newest_first = select(CheckpointRow.seq, CheckpointRow.jws).order_by(CheckpointRow.seq.desc()).limit(CATCH_UP)
+        with self._database.reading() as session:
+            rows = session.execute(newest_first).all()
+        if rows and rows[0].seq < written:
+            # The database was set back. What the file says stays, and it goes on from where the database is.
+            written = rows[0].seq - 1
+        missing = []
+        for row in reversed(rows):
+            if row.seq > written:
+                try:
+                    missing.append(checkpoints.read(row.jws, self._keys.ledger_verification_key))
+                except checkpoints.CheckpointRefused as refused:
+                    # Somebody edited the row. Verification names it; it is not to stop the server, nor to be spread.
+                    log.warning("checkpoint not ours", seq=row.seq, reason=str(refused))
+        return missing
 
     # Tidying
 
@@ -226,15 +315,18 @@ class Relay:
         if clock.monotonic() < self._next_chores:
             return
         self._next_chores = clock.monotonic() + CHORES
+        current = self._live.generation().number
+        applied = int(self._live.redis.call("GET", applied_key(current)) or 0)
         with self._database.transaction() as session:
             newest = session.scalar(select(DeploymentRow.movement)) or 0
-            trim(session, newest - KEEP_MOVEMENTS)
+            # Never one that Redis lacks, however far behind it is: a gap would not be noticed again.
+            trim(session, min(newest - KEEP_MOVEMENTS, applied))
             session.execute(delete(DeniedTokenRow).where(DeniedTokenRow.expires_at < clock.timestamp() - 60))
             head = session.execute(select(RelayRow.seq, RelayRow.hash).where(RelayRow.id == 1)).one()
-        if head.seq != self._logged:
-            # The checkpoint of those who keep logs elsewhere.
-            log.info("ledger", seq=head.seq, hash=head.hash)
-            self._logged = head.seq
+        log.info("ledger", seq=head.seq, hash=head.hash)
+        if self._tidied != current:
+            forget_old(self._live.redis, current)
+            self._tidied = current
 
     def _say(self, trouble: str) -> None:
         """Log a trouble when it begins and when it is over, not twenty times a second."""
@@ -245,30 +337,81 @@ class Relay:
 
 def _body(fields: list[bytes]) -> bytes:
     found = dict(zip(fields[::2], fields[1::2], strict=True))
-    return found.get(b"r", b"")
+    return found[b"r"] if found.keys() == {b"r"} else b"\n".join(fields)
 
 
-def _fresh(session: Session, taken: Iterable[Taken]) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """Each record once: parsed, unless the ledger has its id already."""
-    parsed = [_parsed(one.body) for one in taken]
-    ids = {str(facts["id"]) for facts, _ in parsed}
-    known = set(session.scalars(select(EntryRow.id).where(EntryRow.id.in_(ids))))
-    for facts, body in parsed:
+def _is_full(taken: Sequence[Taken]) -> bool:
+    streamed = [len(one.body) for one in taken if one.stream_id is not None]
+    return len(taken) >= BATCH or sum(streamed) >= BATCH_BYTES
+
+
+def _fresh(session: Session, taken: Iterable[Taken]) -> list[tuple[dict[str, Any], bytes]]:
+    """Each record once, in the order of their moments: left out is what the ledger has already, word for word."""
+    parsed = [(one, *_parsed(one)) for one in taken]
+    known = _entered(session, {facts["id"] for _, facts, _ in parsed})
+    fresh = []
+    for one, facts, body in parsed:
+        if known.get(facts["id"], body) != body:
+            # An id that is taken, and other words under it: nothing is overwritten and nothing is swallowed.
+            facts, body = _unreadable(one)  # noqa: PLW2901
+            known |= _entered(session, {facts["id"]})
         if facts["id"] not in known:
-            known.add(facts["id"])
-            yield facts, body
+            known[facts["id"]] = body
+            fresh.append((facts, body))
+    return sorted(fresh, key=lambda record: int(record[0]["at"]))
 
 
-def _parsed(body: bytes) -> tuple[dict[str, Any], bytes]:
+def _entered(session: Session, ids: Iterable[str]) -> dict[str, bytes]:
+    # As the driver has it: what somebody made of a record is compared here, not believed.
+    held = type_coerce(EntryRow.record, NullType())
+    return {row.id: row.record for row in session.execute(select(EntryRow.id, held.label("record")).where(EntryRow.id.in_(set(ids))))}
+
+
+def _parsed(one: Taken) -> tuple[dict[str, Any], bytes]:
     try:
-        facts = orjson.loads(body) if len(body) <= MAX_RECORD else None
-        if isinstance(facts, dict) and {"v", "id", "at", "event", "outcome", "who"} <= facts.keys():
-            return facts, body
+        # What is in the outbox came with a deed of ours, whatever its length.
+        facts = orjson.loads(one.body) if one.outbox_id is not None or len(one.body) <= MAX_RECORD else None
     except orjson.JSONDecodeError:
-        pass
-    # Somebody else wrote into Redis. What it was is kept as a hash: the ledger neither stops nor swallows it.
-    _, replacement = serialize(RecordUnreadable(who=NOBODY, sha256=sha256(body).hexdigest(), length=len(body)))
-    return orjson.loads(replacement), replacement
+        facts = None
+    return (facts, one.body) if _is_record(facts) else _unreadable(one)
+
+
+def _is_record(facts: object) -> TypeGuard[dict[str, Any]]:
+    """Whether it has the form of a record, so that every column takes it and every reader can show it."""
+    if not isinstance(facts, dict) or not facts.keys() >= MEMBERS or not isinstance(facts["who"], dict):
+        return False
+    if not isinstance(facts["who"].get("actors", []), list):
+        return False
+    columns = columns_of(facts)
+    at = columns.pop("at")
+    return (
+        type(at) is int
+        and 0 <= at <= LAST_MOMENT
+        and all(_fits(value, WIDTHS[name]) for name, value in columns.items() if value is not None)
+        and all(columns[name] for name in ("event", "outcome"))
+        and RECORD_ID.fullmatch(columns["id"] or "") is not None
+    )
+
+
+def _fits(value: Any, width: int) -> bool:
+    return isinstance(value, str) and len(value) <= width and value.isprintable()
+
+
+def _unreadable(one: Taken) -> tuple[dict[str, Any], bytes]:
+    """Somebody else wrote into Redis. What it was is kept as a hash: the ledger neither stops nor swallows it.
+
+    Its id and moment follow from what was found and where, so that it is entered once, also after a crash.
+    """
+    _, made = serialize(RecordUnreadable(who=NOBODY, sha256=sha256(one.body).hexdigest(), length=len(one.body)))
+    facts = orjson.loads(made)
+    if one.stream_id is not None:
+        moment = min(int(one.stream_id.split(b"-")[0]), LAST_MOMENT)
+        digest = int.from_bytes(sha256(one.stream_id + b" " + one.body).digest()[:10], "big")
+        facts |= {
+            "at": moment,
+            "id": str(UUID(int=moment << 80 | 7 << 76 | (digest >> 66 & 0xFFF) << 64 | 2 << 62 | digest & (1 << 62) - 1)),
+        }
+    return facts, orjson.dumps(facts, option=orjson.OPT_SORT_KEYS)
 
 
 def _chain(head: Head, records: Iterable[tuple[dict[str, Any], bytes]]) -> tuple[list[dict[str, Any]], Head]:
@@ -304,7 +447,7 @@ def _touch_tasks(session: Session, entries: Iterable[Mapping[str, Any]]) -> None
     for entry in entries:
         if entry["event"] == TokenIssued.name and entry["task"]:
             uses[entry["task"]] += 1
-            last[entry["task"]] = entry["at"] // 1000
+            last[entry["task"]] = max(last.get(entry["task"], 0), entry["at"] // 1000)
     for task in sorted(uses):
         later = case((func.coalesce(TASK.c.last_used_at, 0) < last[task], last[task]), else_=TASK.c.last_used_at)
         session.execute(update(TASK).where(TASK.c.id == task).values(uses=TASK.c.uses + uses[task], last_used_at=later))

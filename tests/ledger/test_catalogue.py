@@ -17,8 +17,9 @@ DOCS = Path(__file__).parents[2] / "docs" / "ledger.md"
 RECORD = {"v", "id", "at", "event", "outcome", "who"}
 
 
-def subclasses(of: type) -> set[type]:
-    return {found for child in of.__subclasses__() for found in (child, *subclasses(child))}
+def subclasses(of: type[Event]) -> set[type[Event]]:
+    children: list[type[Event]] = of.__subclasses__()
+    return {found for child in children for found in (child, *subclasses(child))}
 
 
 def test_every_event_there_is_is_in_the_catalogue_under_a_name_of_its_own() -> None:
