@@ -123,5 +123,7 @@ def _surfaces(app: Flask, server: Server) -> None:
 
     @app.before_request
     def _limit_pages() -> None:
-        if request.endpoint and not request.path.startswith(("/oauth/", "/static/", "/healthz", "/readyz", "/metrics")):
+        # The endpoints of the protocol count for themselves; the one that is a page does not.
+        counted = request.path.startswith(("/oauth/", "/static/", "/healthz", "/readyz", "/metrics"))
+        if request.endpoint and (not counted or request.path == "/oauth/authorize"):
             noise.admit(request.remote_addr or "")

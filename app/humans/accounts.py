@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from ipaddress import ip_address, ip_network
 
@@ -139,7 +140,7 @@ class Accounts:
 
         Raises `TooManyRequests`, before any expensive work, when the username or the address failed too often.
         """
-        by_name, by_address = _counter("username", username), _counter("address", _origin(address))
+        by_name, by_address = _counter("username", username), _counter("address", origin(address))
         self._throttle(by_name, by_address)
         row = self._row(username)
         good = self._passwords.verify(None if row is None else row.password_hash, password)
@@ -233,7 +234,8 @@ def _counter(what: str, value: str) -> str:
     return f"login:{what}:{sha256(value.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
-def _origin(address: str) -> str:
+@lru_cache(maxsize=10_000)
+def origin(address: str) -> str:
     """The address, or the /64 of an IPv6 one: whoever has one address there has them all."""
     try:
         parsed = ip_address(address)

@@ -9,6 +9,7 @@ from app import clock
 from app.audit import record
 from app.audit.events import NOBODY, NoiseCounted
 from app.errors import InvalidClient, OAuthError, TemporarilyUnavailable, TooManyRequests
+from app.humans.accounts import origin
 from app.live.commit import Live
 from app.settings import Settings
 
@@ -31,7 +32,7 @@ class Noise:
 
     def admit(self, address: str) -> None:
         """Let a request in, or raise TooManyRequests: too many from there this minute, or too many that failed."""
-        now = clock.timestamp()
+        address, now = origin(address), clock.timestamp()
         window = now // MINUTE
         with self._lock:
             if window != self._window:
@@ -53,6 +54,7 @@ class Noise:
     def failed(self, address: str, error: OAuthError) -> None:
         """Remember a failed client authentication of an address."""
         if isinstance(error, InvalidClient):
+            address = origin(address)
             with self._lock:
                 if len(self._failed) < MAX_ADDRESSES:
                     self._failed[address] += 1
