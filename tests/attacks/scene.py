@@ -20,7 +20,7 @@ from app.keys.signer import sign
 from app.settings import Settings, load_settings
 from app.vocabulary import SigningAlg
 from app.wiring import Server
-from tests.world import ACCESS_TOKEN, ASSERTION, Answer, Api, InProcess, Party, Person, World, basic, claims_of
+from tests.world import ACCESS_TOKEN, ASSERTION, Answer, Api, Browser, InProcess, Party, Person, World, basic, claims_of
 
 FORM = "application/x-www-form-urlencoded"
 ID_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:id_token"
@@ -145,6 +145,13 @@ def world_of(server: Server, made: Flask) -> World:
     return World(server, InProcess(made))
 
 
+def elsewhere(world: World) -> Browser:
+    """A browser at an address of its own: its wrong passwords count against nobody else's."""
+    browser = world.browser()
+    browser.http._client.environ_base["REMOTE_ADDR"] = f"198.18.{secrets.randbelow(256)}.{secrets.randbelow(256)}"  # type: ignore[attr-defined]
+    return browser
+
+
 def unique(prefix: str = "x") -> str:
     return f"{prefix}-{secrets.token_hex(6)}"
 
@@ -154,6 +161,6 @@ def as_json(**members: Any) -> bytes:
 
 
 __all__ = [
-    "ACCESS_TOKEN", "FORM", "ID_TOKEN_TYPE", "REFRESH_TYPE", "VERIFIER", "Scene", "another_app", "as_json", "assertion_of", "basic",
+    "ACCESS_TOKEN", "FORM", "ID_TOKEN_TYPE", "REFRESH_TYPE", "VERIFIER", "Scene", "another_app", "as_json", "assertion_of", "basic", "elsewhere",
     "error_page", "refused", "resign", "sent_back", "set_scene", "unique", "world_of",
 ]  # fmt: skip

@@ -13,7 +13,7 @@ from app.keys.signer import SigningKey, import_signing_key
 from app.live.things import Kind, Thing
 from app.vocabulary import SigningAlg, new_id
 from tests.attacks.counting import counted
-from tests.attacks.scene import Scene, refused, unique
+from tests.attacks.scene import Scene, elsewhere, refused, unique
 from tests.forge import forge
 from tests.world import ASSERTION, BY, PASSWORD, Answer, Party, Person, basic
 
@@ -153,7 +153,7 @@ def test_a_resource_is_told_the_same_of_every_token_that_is_not_its_own(scene: S
 
 
 def sign_in(scene: Scene, username: str, password: str) -> tuple[Answer, Counter[str]]:
-    browser = scene.world.browser()
+    browser = elsewhere(scene.world)
     browser.get("/login")
     with counted() as work:
         answer = browser.sign_in(username, password)

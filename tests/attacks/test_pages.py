@@ -15,7 +15,7 @@ from app.clients.models import ClientRow
 from app.errors import Refused
 from app.humans.models import HumanRow
 from app.resources.models import ResourceRow
-from tests.attacks.scene import VERIFIER, Scene
+from tests.attacks.scene import VERIFIER, Scene, elsewhere
 from tests.world import BY, Answer, Browser, Party, hidden
 
 MARKUP = [
@@ -124,7 +124,7 @@ def test_markup_in_every_other_text_is_text(scene: Scene) -> None:
 
 @pytest.mark.parametrize("text", MARKUP)
 def test_what_comes_in_the_address_or_a_form_is_not_reflected(scene: Scene, text: str) -> None:
-    browser, signed_in = scene.world.browser(), scene.world.signed_in(scene.bob)
+    browser, signed_in = elsewhere(scene.world), scene.world.signed_in(scene.bob)
     every = {name: text for name in ("error", "error_description", "state", "next", "withdrawn", "username", "problem", "client_id", "redirect_uri", "id_token_hint", "scope", "resource",
                                      "post_logout_redirect_uri", "request_uri", "login_hint", "ui_locales", "nonce")}  # fmt: skip
     for path in (
@@ -237,7 +237,7 @@ def test_nothing_is_ticked_that_reaches_beyond_her_presence(scene: Scene) -> Non
 
 
 def every_page(scene: Scene) -> dict[str, Answer]:
-    browser, nobody = scene.world.signed_in(scene.alice), scene.world.browser()
+    browser, nobody = scene.world.signed_in(scene.alice), elsewhere(scene.world)
     form = [("x", "y")]
     return {
         "front": nobody.get("/"), "front, signed in": browser.get("/"), "sign in": nobody.get("/login"), "wrong password": nobody.post("/login", [*hidden(nobody.get("/login")), ("username", "x")]),

@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 
 from app.keys.signer import sign
 from app.vocabulary import SigningAlg
-from tests.attacks.scene import VERIFIER, Scene, another_app, error_page, resign, sent_back, unique, world_of
+from tests.attacks.scene import VERIFIER, Scene, another_app, elsewhere, error_page, resign, sent_back, unique, world_of
 from tests.world import BY, PASSWORD, REDIRECT, Answer, Browser, Party, World, claims_of, encoded, hidden
 
 
@@ -221,7 +221,7 @@ def test_after_a_form_comes_a_303_which_sends_nothing_on(scene: Scene) -> None:
 
 
 def test_a_password_is_never_shown_again(scene: Scene) -> None:
-    browser = scene.world.browser()
+    browser = elsewhere(scene.world)
     page = browser.get("/login")
     for password in ("wrong-but-secret", PASSWORD + "x"):
         answer = browser.post("/login", [*hidden(page), ("username", scene.alice.username), ("password", password)])
