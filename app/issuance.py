@@ -6,8 +6,9 @@ that must hold for every token is here, once.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from app.agents.agent import Agent
@@ -44,6 +45,8 @@ from app.tokens.mint import Prepared, mint, prepare, signing_alg
 from app.tokens.response import token_response
 from app.vocabulary import ClientKind, GrantType
 
+Layers = tuple[Mapping[str, Any], ...]
+
 ATTEMPTS = (False, True, True)
 """Optimistic first; before a refusal, or after something moved, again with certainty."""
 
@@ -77,10 +80,12 @@ class Issuance:
     def _attempt(self, request: ProtocolRequest, grant: Grant, *, certain: bool) -> dict[str, Any]:
         caller = self.authenticator.authenticate(request)
         agent = self.registers.agents.of_client(caller.client.client_id) if caller.client.kind is ClientKind.AGENT else None
+        access: AccessRequest | None = None
+        layers: Layers = ()
         try:
             access = _access_request(grant, caller, agent, certain=certain)
             match decide(access):
-                case Denial(error):
+                case Denial(error, layers):
                     raise error
                 case Permit() as permit:
                     return self._make_true(permit, grant, caller.generation)
@@ -90,7 +95,7 @@ class Issuance:
             if not certain:
                 grant.reread()
                 raise Moved("a refusal") from None
-            self._refuse(refusal, grant, caller, agent)
+            self._refuse(refusal, _refused(refusal, grant, caller, agent, access, layers), caller, agent)
             raise
         except Replayed as replay:
             raise self._end_family(replay.what, replay.family, caller, agent) from None
@@ -152,16 +157,8 @@ class Issuance:
 
     # What goes wrong
 
-    def _refuse(self, refusal: OAuthError, grant: Grant, caller: AuthenticatedClient, agent: Held[Agent] | None) -> None:
+    def _refuse(self, refusal: OAuthError, event: TokenRefused, caller: AuthenticatedClient, agent: Held[Agent] | None) -> None:
         """A refusal commits too: it uses up the assertion, and it is recorded."""
-        event = TokenRefused(
-            who=_who(caller, agent),
-            grant_type=grant.name.value,
-            error=str(refusal.error),
-            layer=refusal.layer,
-            reason=refusal.reason,
-            asked=_asked(grant.request),
-        )
         identifier, body = serialize(event)
         refusal.extra["audit_id"] = identifier
         try:
@@ -214,6 +211,32 @@ def _who(caller: AuthenticatedClient, agent: Held[Agent] | None) -> Who:
     if agent is None:
         return Who(client=caller.client.client_id)
     return Who(actors=(agent.value.uri,), client=caller.client.client_id, owner=agent.value.owner)
+
+
+def _refused(
+    refusal: OAuthError,
+    grant: Grant,
+    caller: AuthenticatedClient,
+    agent: Held[Agent] | None,
+    access: AccessRequest | None,
+    layers: Layers,
+) -> TokenRefused:
+    """What is known when it is refused: before the grant has read its evidence, only who asks for what."""
+    who, asked = _who(caller, agent), _asked(grant.request)
+    if access is not None:
+        who = replace(who, human=access.human, actors=tuple(actor.sub for actor in access.authority.chain.actors) or who.actors)
+    return TokenRefused(
+        who=who,
+        grant_type=grant.name.value,
+        error=str(refusal.error),
+        layer=refusal.layer,
+        reason=refusal.reason,
+        asked=asked,
+        parent=access.lineage.parents[0] if access is not None and access.lineage.parents else None,
+        consent=access.lineage.consent if access is not None else None,
+        task=access.task.value.id if access is not None and access.task is not None else None,
+        layers=layers,
+    )
 
 
 def _asked(request: ProtocolRequest) -> dict[str, Any]:

@@ -106,7 +106,7 @@ class Settings(BaseSettings):
     """Seconds after which a sign-in session ends in any case."""
 
     rate_client: int = Field(6000, ge=0)
-    """Token, PAR, introspection and revocation requests a client may make in a minute. 0: no limit."""
+    """Token and pushed authorization requests a client may make in a minute, over all workers. 0: no limit."""
 
     rate_address: int = Field(12000, ge=0)
     """Requests one address may make in a minute to one worker. 0: no limit."""

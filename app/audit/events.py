@@ -82,6 +82,8 @@ class TokenRefused(Event):
     parent: str | None = None
     consent: str | None = None
     task: str | None = None
+    layers: Sequence[Mapping[str, Any]] = ()
+    """What the layers before the one that refused had taken away."""
 
 
 @dataclass(frozen=True, slots=True)

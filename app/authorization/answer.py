@@ -5,15 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
+from sqlalchemy.orm import Session
+
 from app import clock
+from app.agents.models import AgentRow
 from app.audit import serialize
 from app.audit.events import AuthorizationRefused, CodeIssued, Who
 from app.authorization.code import Code, expires_at, new_code
 from app.authorization.offer import Offer
 from app.authorization.pushed import once_pushed
 from app.authorization.request import AuthorizationRequest, matches, redirect_host
+from app.clients.models import ClientRow
 from app.delegation.consent import Approval, Consent, Consents, by_resource
 from app.errors import InvalidRequest, OAuthError, TemporarilyUnavailable
+from app.humans.models import HumanRow, SessionRow
 from app.humans.sessions import SignIn
 from app.live.cache import Held
 from app.live.commit import Commit, Live, Moved, Once, UsedTwice
@@ -23,7 +28,7 @@ from app.live.things import DEPLOYMENT, Kind, Thing
 from app.policy.access import SignedInAs
 from app.settings import Settings
 from app.tokens.families import Authorization, Families, new_family
-from app.vocabulary import Pairs, ScopeSet
+from app.vocabulary import AgentState, Pairs, ScopeSet
 
 TICKET_SECONDS = 3600
 """Seconds an answered page is remembered, so that a second submit of it gives nothing."""
@@ -91,6 +96,7 @@ class Answers:
         # Used up first: neither a second submit nor a second tab may leave a second consent.
         self._commit(Commit(once=_marks(request, signed_in, ticket)))
         with self._deeds.deed() as deed:
+            _check_still_there(deed.session, request, signed_in)
             # What goes on without her is a consent too, so that it ends when she said and can be withdrawn.
             consent = self._consents.give(deed, approval)[0] if pairs or decision.away else None
             authorization = self._authorize(deed, request, signed_in, consent, away=decision.away, pairs=pairs)
@@ -119,6 +125,7 @@ class Answers:
         self, deed: Deed, request: AuthorizationRequest, signed_in: SignIn, consent: Consent | None, *, away: bool, pairs: Pairs
     ) -> Authorization:
         client_id = request.client.value.client_id
+        _check_still_there(deed.session, request, signed_in)
         things = [DEPLOYMENT, Thing(Kind.HUMAN, signed_in.human.id), Thing(Kind.CLIENT, client_id)]
         if request.agent is not None:
             things.append(request.agent.thing)
@@ -135,7 +142,7 @@ class Answers:
             pairs=pairs,
             openid=granted if request.app else frozenset(),
             signed_in=SignedInAs(signed_in.auth_time, signed_in.acr, tuple(signed_in.amr)),
-            born={**(dict(consent.born) if consent is not None else {}), **read_epochs(deed.session, things)},
+            born={**read_epochs(deed.session, things), **(consent.born if consent is not None else {})},
             consent=consent.id if consent is not None else None,
             session=None if away else signed_in.id,
             handover=request.agent.value.uri if request.handover and request.agent is not None else None,
@@ -178,6 +185,29 @@ class Answers:
             raise InvalidRequest("this page was answered before") from None
         except Moved:
             raise TemporarilyUnavailable("something changed meanwhile", retry_after=0) from None
+
+
+def _check_still_there(session: Session, request: AuthorizationRequest, signed_in: SignIn) -> None:
+    """Nobody was disabled, suspended or signed out since the request was read; deeds wait for each other.
+
+    What is given now is born under the epochs of now: it must not be given by or to whom they just ended.
+    Raises `TemporarilyUnavailable`; whoever comes again hears what has changed.
+    """
+    held, human = session.get(SessionRow, signed_in.id), session.get(HumanRow, signed_in.human.id)
+    client = session.get(ClientRow, request.client.value.client_id)
+    agent = session.get(AgentRow, request.agent.value.id) if request.agent is not None else None
+    there = (
+        held is not None
+        and held.ended_at is None
+        and held.expires_at > clock.timestamp()
+        and human is not None
+        and human.enabled
+        and client is not None
+        and client.enabled
+        and (request.agent is None or (agent is not None and agent.state == AgentState.ACTIVE))
+    )
+    if not there:
+        raise TemporarilyUnavailable("something ended meanwhile", retry_after=0)
 
 
 def _marks(request: AuthorizationRequest, signed_in: SignIn, ticket: str | None) -> tuple[Once, ...]:

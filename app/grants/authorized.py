@@ -42,7 +42,7 @@ class AuthorizedGrant(Grant):
         nonce: str | None = None,
     ) -> AccessRequest:
         """The token that repeats an authorization: for one resource, for userinfo, or a hand-over (protocol §3, §5)."""
-        registers = self.registers
+        registers, settings = self.registers, self.registers.settings
         asked, openid = self._asked_within(authorization)
         target = self._target_within(authorization, agent, openid)
         consent = registers.consents.find(authorization.consent) if authorization.consent else None
@@ -78,7 +78,7 @@ class AuthorizedGrant(Grant):
                 session=authorization.session,
             ),
             now=self.now,
-            lifetime=registers.settings.access_token_lifetime,
+            lifetime=settings.handover_lifetime if target.kind is TokenKind.HANDOVER else settings.access_token_lifetime,
             consent=consent,
             task=task,
             signed_in=authorization.signed_in,

@@ -59,10 +59,11 @@ class TokenExchange(Grant):
         target = self._target(subject)
         self._entitled(agent.value, subject, target)
         subject = self._with_consent(subject, agent, target)
+        # What something was born under outlasts what is so now: nothing revives when a thing is enabled again.
         epochs = {
+            DEPLOYMENT: self.registers.deployment_epoch(),
             **epochs_of(caller.held, agent, subject.consent, subject.task, target.resource, target.agent),
             **(subject.consent.value.born if subject.consent is not None else {}),
-            DEPLOYMENT: self.registers.deployment_epoch(),
             **subject.lineage.epochs,
         }
         settings = self.registers.settings
@@ -111,8 +112,8 @@ class TokenExchange(Grant):
             task = self.registers.tasks.find(token.task) if token.task else None
             if task is None:
                 raise InvalidToken("no task", layer="task")
-        if (named := self.request.one("task_id")) is not None and named != token.task:
-            raise InvalidRequest("task_id differs from the subject token's task", layer="task")
+        if consent is not None and (named := self.request.one("task_id")) is not None and named != token.task:
+            raise InvalidToken("task_id differs from the subject token's task", layer="task")
         return Subject(
             human=token.subject,
             authority=token.authority,

@@ -108,16 +108,21 @@ class Relay:
         self._said: str | None = None
 
     def run(self, stop: threading.Event) -> None:
-        """Work until told to stop; whatever is out of reach is tried again."""
-        while not stop.is_set():
+        """Work until told to stop, and then until nothing waits any more; whatever is out of reach is tried again."""
+        while True:
+            # Looked at before the round: what came last, from those who ended before us, is taken too.
+            last = stop.is_set()
             try:
                 more = self.step()
                 self._say("")
             except (TemporarilyUnavailable, ConfigurationError, LostLease) as trouble:
                 self._say(str(getattr(trouble, "reason", trouble) or type(trouble).__name__))
                 more = False
-            if not more:
-                stop.wait(PACE)
+            if more:
+                continue
+            if last:
+                break
+            stop.wait(PACE)
         self._release()
 
     def step(self) -> bool:
@@ -324,6 +329,7 @@ class Relay:
             session.execute(delete(DeniedTokenRow).where(DeniedTokenRow.expires_at < clock.timestamp() - 60))
             head = session.execute(select(RelayRow.seq, RelayRow.hash).where(RelayRow.id == 1)).one()
         log.info("ledger", seq=head.seq, hash=head.hash)
+        self._keys.retire_expired()
         if self._tidied != current:
             forget_old(self._live.redis, current)
             self._tidied = current

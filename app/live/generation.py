@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from app import clock
@@ -18,6 +18,9 @@ from app.live.models import DeniedTokenRow, DeploymentRow, ThingRow
 from app.live.things import Kind, Thing
 
 BATCH = 1000
+
+CALENDAR = 1_735_689_600
+"""The first second of 2025. Counted from there, seconds stay a four-byte integer until 2093."""
 
 
 class Generation(NamedTuple):
@@ -100,6 +103,8 @@ def open_generation(database: Database, redis: Connections, on_open: Callable[[S
         row.since = 0 if first else clock.timestamp()
         row.restored = 0
         generation, movement = Generation(row.generation, row.since), row.movement
+        # Nobody writes under the new number before this commits. A Redis that served another database may have keys there.
+        _clear(redis, generation.number)
         session.execute(delete(DeniedTokenRow).where(DeniedTokenRow.expires_at < clock.timestamp() - 60))
         keys = list(_held(session, generation.number))
         on_open(session, generation)
@@ -109,6 +114,16 @@ def open_generation(database: Database, redis: Connections, on_open: Callable[[S
         redis.call("EVALSHA", scripts.RAISE_SHA, 2, READY, prefix(generation.number) + "loading", identity, 0, -1, *triples)
     opened: int = redis.call("EVALSHA", scripts.OPEN_SHA, 3, BUILDING, READY, applied_key(generation.number), nonce, identity, movement)
     return opened == 1 and redis.run_id == run_id
+
+
+def _clear(redis: Connections, number: int) -> None:
+    cursor: bytes | int = 0
+    while True:
+        cursor, found = redis.call("SCAN", cursor, "MATCH", prefix(number) + "*", "COUNT", BATCH)
+        if found:
+            redis.call("UNLINK", *found)
+        if int(cursor) == 0:
+            return
 
 
 def forget_old(redis: Connections, current: int) -> None:
@@ -135,6 +150,16 @@ def _held(session: Session, number: int) -> Iterator[tuple[str, int, int]]:
         yield denied_key(number, jti), 1, expires_at
 
 
-def mark_restored(session: Session) -> None:
-    """A restored backup remembers less than it gave out: its next start opens a new generation."""
-    session.execute(update(DeploymentRow).values(restored=1))
+def mark_restored(session: Session, beyond: int = 0) -> None:
+    """A restored backup remembers less than was given out: its next start opens a new generation.
+
+    Its number must never have been used, or tokens of the lost time would live again under it. The backup does not know how
+    far that time got; `beyond`, the last number known from elsewhere, may be missing. But generations open far less often
+    than once a second, so the clock is ahead of them all.
+    """
+    row = session.get(DeploymentRow, 1)
+    if row is None:
+        row = DeploymentRow(id=1, generation=0, since=0, movement=0)
+        session.add(row)
+    row.generation = max(row.generation + 1, beyond, clock.timestamp() - CALENDAR)
+    row.restored = 1

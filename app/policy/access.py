@@ -110,6 +110,8 @@ class Denial:
     """A rule said no. `error` is what the caller hears."""
 
     error: OAuthError
+    layers: tuple[Mapping[str, Any], ...] = ()
+    """What the rules before it had taken away."""
 
 
 _SEAL = object()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from app.delegation.authority import Authority
@@ -17,7 +18,7 @@ def decide(access: AccessRequest) -> Permit | Denial:
         before = access.authority
         verdict = rule(access)
         if isinstance(verdict, Denial):
-            return verdict
+            return replace(verdict, layers=tuple(layers))
         access = verdict
         if access.authority is not before:
             layers.append({"layer": rule.__module__.rpartition(".")[2], **_taken(before, access.authority)})

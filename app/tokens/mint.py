@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.errors import InvalidRequest
+from app.errors import InvalidToken
 from app.keys.signer import SigningKey, TokenTooLarge, Unsigned
 from app.keys.signer import prepare as unsigned
 from app.live.things import Thing
@@ -35,7 +35,7 @@ def signing_alg(permit: Permit) -> SigningAlg:
 
 
 def prepare(permit: Permit, issuer: str, key: SigningKey) -> Prepared:
-    """Claims of the token, serialised. Raises `InvalidRequest` for one that would not be read back: never cut."""
+    """Claims of the token, serialised. Raises `InvalidToken` for one that would not be read back: never cut."""
     access, jti = permit.access, new_id("tok")
     claims: dict[str, Any] = {}
     for group in CLAIMS:
@@ -46,7 +46,7 @@ def prepare(permit: Permit, issuer: str, key: SigningKey) -> Prepared:
     try:
         jwt = unsigned(claims, typ, key)
     except TokenTooLarge:
-        raise InvalidRequest("the token would be too large", layer="chain") from None
+        raise InvalidToken("the token would be too large", layer="chain") from None
     return Prepared(permit, jti, key, {**access.lineage.epochs, key.thing: 0}, jwt)
 
 

@@ -90,6 +90,10 @@ def blueprint(pages: Pages, front: FrontChannel) -> Blueprint:
         body = request.get_data(cache=False)
         if request.mimetype != FORM or len(body) > MAX_QUERY or request.query_string:
             return pages.error(400)
+        try:
+            parse_parameters(body)
+        except InvalidRequest:
+            return pages.error(400)
         return see_other(f"{HERE}?{body.decode('ascii', 'replace')}")
 
     def answer(encoded: str, problem: str = "") -> Response:

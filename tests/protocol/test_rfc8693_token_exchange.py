@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from app.live.things import DEPLOYMENT
 from app.vocabulary import Pair
 from tests.world import (
     ACCESS_TOKEN,
@@ -623,3 +624,45 @@ def test_a_refusal_uses_the_assertion_up(story: Story) -> None:
     form = {"grant_type": EXCHANGE, "subject_token": story.handover, "subject_token_type": ACCESS_TOKEN, "resource": story.mail.uri}
     refused(world.post("/oauth/token", {**form, **members, "scope": "mail:send"}), "invalid_scope")
     refused(world.post("/oauth/token", {**form, **members}), "invalid_client", 401)
+
+
+def test_after_everything_was_revoked_no_consent_works_however_often_it_is_tried(story: Story) -> None:
+    token = story.token(story.mail)
+    story.world.server.revocation.end(DEPLOYMENT, by=BY)
+    assert not story.world.active(story.mail, token)
+    for _ in range(4):
+        refused(story.world.exchange(story.assistant, story.consent, CONSENT, resource=story.mail.uri), "invalid_request")
+        refused(story.exchange(resource=story.mail.uri), "invalid_request")
+
+
+def test_an_agent_that_is_suspended_and_resumed_gets_nothing_by_an_old_consent_however_often_it_tries(story: Story) -> None:
+    story.world.server.agent_registry.suspend(story.assistant.id, by=BY)
+    story.world.server.agent_registry.resume(story.assistant.id, by=BY)
+    for _ in range(4):
+        refused(story.world.exchange(story.assistant, story.consent, CONSENT, resource=story.mail.uri), "invalid_request")
+
+
+def test_a_task_may_be_named_with_a_token_without_act(story: Story) -> None:
+    world = story.world
+    app = world.app(pairs=[(story.calendar, "calendar:read")])
+    verifier = secrets.token_urlsafe(48)
+    code = world.signed_in(story.alice).code(world.authorization(app, verifier, story.calendar, scope="calendar:read"))
+    token = world.redeem(app, code, verifier).ok()["access_token"]
+    world.server.agent_registry.entitle(story.assistant.id, audience=story.calendar.uri, target=story.calendar.uri, by=BY)
+    asked = {"resource": story.calendar.uri}
+    assert world.exchange(story.assistant, token, task_id=story.given["task_id"], **asked).ok()["task_id"] == story.given["task_id"]
+    refused(world.exchange(story.assistant, token, task_id="tsk_other", **asked), "invalid_request")
+
+
+def test_a_refusal_by_the_decision_is_recorded_with_whose_and_under_what(story: Story) -> None:
+    answer = story.exchange(resource=story.mail.uri, scope="mail:send")
+    (record,) = story.world.ledger(id=answer.json["audit_id"])
+    assert record["who"]["human"] == story.alice.id
+    assert (record["consent"], record["task"]) == (story.consent, story.given["task_id"])
+    assert record["parent"] == claims_of(story.handover)["jti"]
+
+
+def test_a_line_break_in_a_posted_authorization_request_is_a_bad_request(story: Story) -> None:
+    for body in (b"client_id=x\r\nSet-Cookie: a=b", b"client_id=x\ny", b"a=%zz", b"a=\xff"):
+        answer = story.world.http.send("POST", "/oauth/authorize", body, {"Content-Type": "application/x-www-form-urlencoded"})
+        assert answer.status == 400, answer.status

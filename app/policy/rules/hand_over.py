@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.errors import InvalidRequest
+from app.errors import InvalidToken
 from app.policy.access import AccessRequest, Denial, TokenKind
 from app.vocabulary import GrantType
 
@@ -13,9 +13,9 @@ def rule(access: AccessRequest) -> AccessRequest | Denial:
         return access
     receiver = access.target.agent
     if receiver is None or not receiver.value.active:
-        return Denial(InvalidRequest("the receiving agent is unknown or not active", layer="hand-over"))
+        return Denial(InvalidToken("the receiving agent is unknown or not active", layer="hand-over"))
     if access.grant_type is not GrantType.TOKEN_EXCHANGE or access.agent is None:
         return access
     if receiver.value.id not in access.agent.value.hands_to:
-        return Denial(InvalidRequest("the agent may not hand over to this one", layer="hand-over"))
+        return Denial(InvalidToken("the agent may not hand over to this one", layer="hand-over"))
     return access
