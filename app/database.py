@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import Connection, Engine, MetaData, create_engine, event
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session
 
-from app.errors import TemporarilyUnavailable
+from app.errors import ConfigurationError, TemporarilyUnavailable
 from app.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -118,10 +120,43 @@ def _alembic(settings: Settings) -> Config:
 
 
 def upgrade(settings: Settings) -> None:
-    """Bring the database to the newest migration; an empty one gets everything."""
+    """Bring the database to the newest migration; an empty one gets everything.
+
+    Raises `TemporarilyUnavailable` when it cannot be reached, `ConfigurationError` when it is damaged or too new.
+    """
     if settings.database_url.startswith("sqlite:///"):
         Path(settings.database_url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    command.upgrade(_alembic(settings), "head")
+    try:
+        command.upgrade(_alembic(settings), "head")
+    except CommandError:
+        raise ConfigurationError("the database was made by a newer version of Deputy: run that, or restore a backup of before") from None
+    except (OperationalError, InterfaceError, PoolTimeout) as error:
+        # No statement with anybody's values has run yet: what the driver says is for the operator.
+        raise TemporarilyUnavailable(f"sql: {str(getattr(error, 'orig', error)).strip().splitlines()[0]}") from None
+    except DatabaseError as error:
+        if type(error) is not DatabaseError:
+            raise
+        raise ConfigurationError(f"the database is damaged ({error.orig}): restore a backup") from None
+
+
+class Migration(NamedTuple):
+    """Which migration a database has, and which is the newest here. None: nothing was ever set up."""
+
+    current: str | None
+    newest: str | None
+
+
+def migration(settings: Settings, database: Database) -> Migration:
+    """Where the database stands. Raises `TemporarilyUnavailable`."""
+    with database.reading() as session:
+        current = MigrationContext.configure(session.connection()).get_current_revision()
+    return Migration(current, ScriptDirectory.from_config(_alembic(settings)).get_current_head())
+
+
+def is_known(settings: Settings, revision: str | None) -> bool:
+    """Whether this version has that migration; a newer one's it has not."""
+    known = ScriptDirectory.from_config(_alembic(settings)).walk_revisions()
+    return revision is None or revision in {script.revision for script in known}
 
 
 def differences(settings: Settings) -> list[Any]:

@@ -177,11 +177,15 @@ def public_key(path: Path) -> dict[str, Any]:
         made = generate_client_key(SigningAlg.ES256)
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
             json.dump(made, file)
+            file.flush()
+            os.fsync(file.fileno())
     jwk = read_json(path)
     if not isinstance(jwk.get("kty"), str):
-        raise Refused(f"{path} is not a JWK")
-    kept: dict[str, Any] = {name: jwk[name] for name in ("kid", "alg", "use") if name in jwk}
-    return dict(public_part(jwk)) | kept
+        raise Refused(f"{path} is not a JWK" + ("; --jwks takes a JWK Set" if "keys" in jwk else ""))
+    public = public_part(jwk)
+    if public.keys() != jwk.keys() and path.stat().st_mode & 0o077:
+        click.echo(f"Others can read the private key in {path}: chmod 600 it.", err=True)
+    return public
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -202,7 +206,8 @@ def _state(server: Server, reference: str, *, as_json: bool) -> None:
 
 
 def _facts(server: Server, row: AgentRow) -> dict[str, Any]:
-    owner = server.accounts.find(row.owner)
+    owner, held = server.accounts.find(row.owner), server.clients.find(row.client_id)
+    client = held.value if held is not None else None
     return {
         "agent": row.uri,
         "name": row.name,
@@ -210,6 +215,9 @@ def _facts(server: Server, row: AgentRow) -> dict[str, Any]:
         "purpose": row.purpose,
         "state": row.state,
         "client_id": row.client_id,
+        "auth": client.auth_method.value if client is not None else "",
+        "assertion_audience": client.assertion_audience if client is not None else "",
+        "redirect_uris": list(client.redirect_uris) if client is not None else [],
         "scopes": [" ".join(pair) for pair in row.ceiling],
         "own_scopes": [" ".join(pair) for pair in row.own],
         "may_hand_to": [server.agent_registry.get(other).uri for other in row.hands_to],

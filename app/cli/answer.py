@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
+from app import clock
 from app.audit.events import Who
+from app.clients.registration import SecretNotYetInForce
 from app.errors import ConfigurationError, NotFound, Refused, TemporarilyUnavailable, TooManyRequests
 from app.live.deeds import NotYetInForce
 
@@ -39,15 +43,39 @@ def answers(command: F) -> F:
         except (Refused, NotFound, ConfigurationError) as error:
             raise click.ClickException(str(error)) from None
         except NotYetInForce as error:
-            click.echo(
-                f"Recorded, not yet in force: {error.reason}. It comes into force when the server runs; repeat to confirm.", err=True
-            )
-            raise click.exceptions.Exit(NOT_YET_IN_FORCE) from None
+            not_yet(f"{error.reason}. It comes into force when the server runs; repeat to confirm.")
         except (TemporarilyUnavailable, TooManyRequests) as error:
             click.echo(f"Not possible just now: {error.reason}.", err=True)
             raise click.exceptions.Exit(UNAVAILABLE) from None
+        except UnicodeError:
+            raise click.ClickException("text that is not UTF-8 is neither taken nor shown") from None
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # click knows what to do when nobody reads on
+            raise click.ClickException(": ".join(str(part) for part in (error.filename, error.strerror or error) if part)) from None
 
     return run  # type: ignore[return-value]  # the same command with one option more
+
+
+def not_yet(why: str) -> NoReturn:
+    """Say that only SQL has it, and end with the exit code for that."""
+    click.echo(f"Recorded, not yet in force: {why}", err=True)
+    raise click.exceptions.Exit(NOT_YET_IN_FORCE)
+
+
+@contextmanager
+def shown_once(*, as_json: bool) -> Iterator[None]:
+    """A fresh secret is shown also when only SQL has it: the old one is gone, and repeating would make another."""
+    try:
+        yield
+    except SecretNotYetInForce as pending:
+        show({"client_id": pending.client_id, "client_secret": pending.client_secret}, as_json=as_json)
+        not_yet(f"{pending.reason}. This secret is good when the server runs; repeating makes another.")
+
+
+def when(seconds: int, *, as_json: bool) -> int | str:
+    """A moment in seconds since 1970, as a program or a person reads it."""
+    return seconds if as_json else clock.at(seconds).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def server_of(context: click.Context) -> Server:

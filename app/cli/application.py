@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from app.cli.agent import read_json
-from app.cli.answer import OPERATOR, answers, server_of, show, table
+from app.cli.answer import OPERATOR, answers, server_of, show, shown_once, table
 from app.cli.pairs import pairs_of
 
 
@@ -110,5 +110,7 @@ def enable(context: click.Context, client_id: str, as_json: bool) -> None:  # no
 @answers
 def secret(context: click.Context, client_id: str, as_json: bool) -> None:  # noqa: FBT001
     """Give the application a fresh secret; the old one is good no more."""
-    fresh = server_of(context).apps.new_secret(client_id, by=OPERATOR)
-    show({"client_id": client_id, "client_secret": fresh}, as_json=as_json)
+    server = server_of(context)
+    with shown_once(as_json=as_json):
+        fresh = server.apps.new_secret(client_id, by=OPERATOR)
+        show({"client_id": client_id, "client_secret": fresh}, as_json=as_json)

@@ -8,26 +8,48 @@ import shutil
 import sqlite3
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from hashlib import sha256
+from contextlib import ExitStack, closing, contextmanager, suppress
+from hashlib import file_digest
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import orjson
-from sqlalchemy.engine import make_url
+from sqlalchemy import delete, select
+from sqlalchemy.engine import URL, make_url
 
 from app import clock
-from app.cli.answer import answers, show
-from app.database import Database, upgrade
-from app.errors import Refused
+from app.cli.answer import answers, show, when
+from app.database import Database, is_known, migration, upgrade
+from app.errors import ConfigurationError, Refused, TemporarilyUnavailable
+from app.humans.sessions import end_everybodys
+from app.keys.encryption import CannotOpen, KeyEncryption
+from app.keys.models import SigningKeyRow
+from app.ledger import checkpoints
+from app.ledger.models import RelayRow
+from app.live.deeds import Deed
 from app.live.generation import mark_restored
-from app.settings import Settings, load_settings
+from app.live.models import DeploymentRow
+from app.settings import Settings, load_settings, read_key_encryption_key
+from app.tokens.models import RefreshTokenRow
 
 FORM = 1
 MANIFEST = "manifest.json"
 CHECKPOINTS = "checkpoints.jsonl"
 SQLITE, POSTGRESQL = "deputy.sqlite", "deputy.dump"
+FILES = frozenset({CHECKPOINTS, SQLITE, POSTGRESQL})
+
+PROCESSES = {"deputy": "the server runs", "relay": "a relay runs", "web": "web workers run", "valkey": "the embedded Valkey runs"}
+"""Lock files of a node's processes, and what it means that one is held."""
+
+
+class Position(NamedTuple):
+    """How far a database has come; zeros where it cannot be asked."""
+
+    generation: int = 0
+    lease_until: int = 0
+    """Milliseconds since 1970."""
+    entries: int = 0
 
 
 @click.command()
@@ -43,16 +65,14 @@ def backup(directory: Path, as_json: bool) -> None:  # noqa: FBT001
         raise Refused(f"{directory} is not empty")
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory.chmod(0o700)
-    # The checkpoints first: a copy of the database that is younger than they are contradicts none of them.
-    if settings.checkpoints_file.exists():
-        _private(directory / CHECKPOINTS, settings.checkpoints_file.read_bytes())
-    database = directory / (SQLITE if _is_sqlite(settings) else POSTGRESQL)
-    _copy_sqlite(_sqlite_path(settings), database) if _is_sqlite(settings) else _dump(settings, database)
-    database.chmod(0o600)
-    files = {path.name: _digest(path) for path in sorted(directory.iterdir())}
-    manifest = {"form": FORM, "made_at": clock.timestamp(), "issuer": settings.issuer, "sha256": files}
-    _private(directory / MANIFEST, orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
-    show({"backup": str(directory), "files": sorted(files)}, as_json=as_json)
+    try:
+        files = _write(directory, settings)
+    except BaseException:
+        # Half a backup must not look like one, nor stand in the way of the next.
+        for name in (*FILES, MANIFEST):
+            (directory / name).unlink(missing_ok=True)
+        raise
+    show({"backup": str(directory), "files": files}, as_json=as_json)
 
 
 @click.command()
@@ -61,145 +81,279 @@ def backup(directory: Path, as_json: bool) -> None:  # noqa: FBT001
 def restore(directory: Path, as_json: bool) -> None:  # noqa: FBT001
     """Put a backup in place of the database. The server must not run; what it had is kept aside.
 
-    The next start opens a new generation: every token of before is dead. Consents, registrations and the ledger are the backup's.
+    The next start opens a new generation. Every token of before is dead, refresh tokens too, and everybody signs in again.
+    Consents, registrations and the ledger are the backup's.
     """
     settings = load_settings()
     manifest = _checked_manifest(directory, settings)
     settings.var_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _stopped(settings):
+        before = _position(settings)
+        if before.lease_until > clock.milliseconds():
+            raise Refused("a relay writes to this database: stop every node; after a kill wait three seconds")
         moment = clock.timestamp()
-        aside = None
-        if _is_sqlite(settings):
-            aside = _put_back_sqlite(directory, settings, moment)
-        else:
-            _put_back_dump(directory, settings)
-        kept = _put_back_checkpoints(directory, settings, moment)
-        upgrade(settings)
-        database = Database.open(settings)
-        with database.transaction() as session:
-            mark_restored(session)
-        database.close()
-    facts: dict[str, Any] = {"restored": str(directory), "made_at": manifest["made_at"]}
-    if aside is not None:
-        facts["database_before"] = str(aside)
-    if kept is not None:
-        facts["checkpoints_before"] = str(kept)
+        put_back = _put_back_sqlite if _is_sqlite(settings) else _put_back_dump
+        aside = put_back(directory, settings, before, moment)
+        now = _position(settings)
+        kept = _put_back_checkpoints(directory / CHECKPOINTS, settings.checkpoints_file, now.entries, moment)
+        opened = _opens(settings)
+    facts: dict[str, Any] = {"restored": str(directory), "made_at": when(manifest["made_at"], as_json=as_json), "entries": now.entries}
+    facts |= {name: str(path) for name, path in (("database_before", aside), ("checkpoints_before", kept)) if path is not None}
     show(facts, as_json=as_json)
-    if kept is not None and not as_json:
-        click.echo(f"Checkpoints younger than the backup are in {kept}: what they cover is missing from the restored ledger.")
+    if as_json:
+        return
+    if before.entries > now.entries:
+        click.echo(f"Entries {now.entries + 1} to {before.entries} of the ledger are in the database of before only.")
+    if kept is not None:
+        click.echo("The checkpoints of before say how far the ledger had come.")
+    click.echo("What was withdrawn, revoked, disabled or suspended after the backup stands again: do it once more before you start.")
+    if not opened:
+        click.echo("The signing keys do not open: put the key-encryption key of the backup's time in its place before you start.", err=True)
+
+
+def _write(directory: Path, settings: Settings) -> list[str]:
+    # The checkpoints first: a copy of the database that is younger than they are contradicts none of them.
+    with suppress(FileNotFoundError):
+        lines = settings.checkpoints_file.read_bytes()
+        _private(directory / CHECKPOINTS, lines[: lines.rfind(b"\n") + 1])
+    database = Database.open(settings) if not _is_sqlite(settings) else _existing(settings)
+    revision = migration(settings, database).current
+    database.close()
+    if _is_sqlite(settings):
+        _copy_sqlite(_sqlite_path(settings), directory / SQLITE)
+    else:
+        _dump(settings, directory / POSTGRESQL)
+    files = {path.name: _digest(path) for path in sorted(directory.iterdir())}
+    manifest = {"form": FORM, "made_at": clock.timestamp(), "issuer": settings.issuer, "revision": revision, "sha256": files}
+    _private(directory / MANIFEST, orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
+    return sorted(files)
 
 
 def _checked_manifest(directory: Path, settings: Settings) -> dict[str, Any]:
     try:
-        manifest = orjson.loads((directory / MANIFEST).read_bytes())
+        manifest = dict(orjson.loads((directory / MANIFEST).read_bytes()))
         files = dict(manifest["sha256"])
-        form, issuer = manifest["form"], manifest["issuer"]
-    except (OSError, ValueError, KeyError, TypeError):
+        form, issuer, revision = manifest["form"], manifest["issuer"], manifest["revision"]
+        when(manifest["made_at"], as_json=False)
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         raise Refused(f"{directory} holds no backup of ours") from None
-    if form != FORM:
+    if form != FORM or not files.keys() <= FILES:
         raise Refused("the backup is of another form than this version reads")
-    wanted = SQLITE if _is_sqlite(settings) else POSTGRESQL
-    if wanted not in files:
+    if (SQLITE if _is_sqlite(settings) else POSTGRESQL) not in files:
         raise Refused("the backup is of another kind of database than DEPUTY_DATABASE_URL names")
     for name, digest in files.items():
-        path = directory / Path(name).name
-        if not path.is_file() or _digest(path) != digest:
-            raise Refused(f"{path.name} is damaged: it is not what was backed up")
+        if not (directory / name).is_file() or _digest(directory / name) != digest:
+            raise Refused(f"{name} is damaged: it is not what was backed up")
+    if CHECKPOINTS not in files and (directory / CHECKPOINTS).exists():
+        raise Refused(f"{CHECKPOINTS} is not what was backed up")
     if issuer != settings.issuer:
         raise Refused(f"the backup is of {issuer}; set DEPUTY_ISSUER to that")
-    return dict(manifest)
+    if not is_known(settings, revision):
+        raise Refused("the backup was made by a newer version of Deputy; restore it with that")
+    return manifest
 
 
 @contextmanager
 def _stopped(settings: Settings) -> Iterator[None]:
-    """Hold the node's lock, so that the server does not run and cannot be started. Raises `Refused`."""
-    with (settings.var_dir / "deputy.lock").open("a+b") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Refused("the server runs; stop it first") from None
+    """Hold the locks of a node's processes, so that none runs and none can be started. Raises `Refused`."""
+    with ExitStack() as held:
+        for name, running in PROCESSES.items():
+            lock = held.enter_context((settings.var_dir / f"{name}.lock").open("a+b"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Refused(f"{running}; stop the server first") from None
         yield
 
 
-def _put_back_sqlite(directory: Path, settings: Settings, moment: int) -> Path | None:
+def _position(settings: Settings) -> Position:
+    """What can be learned of the database that is there. It may be damaged, empty or gone: that may be why."""
+    try:
+        database = _existing(settings)
+    except Refused:
+        return Position()
+    try:
+        with database.reading() as session:
+            generation = session.scalar(select(DeploymentRow.generation)) or 0
+            relay = session.execute(select(RelayRow.until, RelayRow.seq)).one_or_none()
+    except TemporarilyUnavailable:
+        return Position()
+    finally:
+        database.close()
+    return Position(generation, relay.until, relay.seq) if relay is not None else Position(generation)
+
+
+def _put_right(settings: Settings, before: Position) -> None:
+    """Bring a restored database up to date, and end in it what cannot be trusted to have been alive at the end."""
+    upgrade(settings)
+    database = Database.open(settings)
+    try:
+        with database.transaction() as session:
+            mark_restored(session, before.generation)
+            # The backup takes refresh tokens for unused that were used since, and people for signed in who signed out.
+            session.execute(delete(RefreshTokenRow))
+            end_everybodys(Deed(session))
+    finally:
+        database.close()
+
+
+def _put_back_sqlite(directory: Path, settings: Settings, before: Position, moment: int) -> Path | None:
+    """Make the new database ready beside the old one, then put it in its place in one step. Returns where the old one is."""
     path = _sqlite_path(settings)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     fresh = path.with_name(path.name + ".restoring")
-    fresh.unlink(missing_ok=True)
+    for suffix in ("", "-wal", "-shm"):
+        fresh.with_name(fresh.name + suffix).unlink(missing_ok=True)
     _copy_sqlite(directory / SQLITE, fresh)
-    fresh.chmod(0o600)
+    _put_right(settings.model_copy(update={"database_url": f"sqlite:///{fresh}"}), before)
+    _fold(fresh)
     aside = None
     if path.exists():
-        aside = path.with_name(f"{path.name}.before-restore-{moment}")
-        _copy_sqlite(path, aside)
-        aside.chmod(0o600)
-        # The log belongs to the database that goes; the new one has none.
+        aside = _unused(path.with_name(f"{path.name}.before-restore-{moment}"))
+        # A log that stayed would be taken for the new database's: it goes into its own, or with it where that is damaged.
+        with suppress(sqlite3.Error):
+            _fold(path)
         for suffix in ("-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+        try:
+            aside.hardlink_to(path)
+        except OSError:
+            path.rename(aside)
+        aside.chmod(0o600)
     fresh.replace(path)
+    _sync(path.parent)
     return aside
 
 
-def _put_back_dump(directory: Path, settings: Settings) -> None:
+def _put_back_dump(directory: Path, settings: Settings, before: Position, moment: int) -> Path | None:
+    aside = None
+    if before != Position():
+        aside = _unused(settings.var_dir / f"{POSTGRESQL}.before-restore-{moment}")
+        _dump(settings, aside)
     _run(settings, "pg_restore", "--clean", "--if-exists", "--no-owner", "--single-transaction", str(directory / POSTGRESQL))
+    try:
+        _put_right(settings, before)
+    except (TemporarilyUnavailable, ConfigurationError):
+        raise Refused("the backup is in place but not made ready: run restore again before you start the server") from None
+    return aside
 
 
-def _put_back_checkpoints(directory: Path, settings: Settings, moment: int) -> Path | None:
-    """The backup's checkpoints; those that are there already and differ are kept aside, for they say what is missing."""
-    ours, theirs = settings.checkpoints_file, directory / CHECKPOINTS
-    restored = theirs.read_bytes() if theirs.exists() else b""
+def _put_back_checkpoints(theirs: Path, ours: Path, entries: int, moment: int) -> Path | None:
+    """Every checkpoint that speaks of what the database has. A file that says more than that is kept aside, whole."""
+    backed_up = theirs.read_bytes() if theirs.exists() else b""
+    present = ours.read_bytes() if ours.exists() else b""
+    sequence = checkpoints.last_written(ours)
+    if present.startswith(backed_up) and sequence <= entries:
+        return None
     kept = None
-    if ours.exists() and ours.read_bytes() != restored:
-        kept = ours.with_name(f"checkpoints.before-restore-{moment}.jsonl")
+    if present and not backed_up.startswith(present):
+        kept = _unused(ours.with_name(f"checkpoints.before-restore-{moment}.jsonl"))
         ours.rename(kept)
-    else:
-        ours.unlink(missing_ok=True)
-    if restored:
-        _private(ours, restored)
+    if backed_up:
+        fresh = ours.with_name(ours.name + ".restoring")
+        fresh.unlink(missing_ok=True)
+        _private(fresh, backed_up)
+        fresh.replace(ours)
+    _sync(ours.parent)
     return kept
 
 
+def _opens(settings: Settings) -> bool:
+    """Whether the key-encryption key at hand opens the signing keys in the database."""
+    database = Database.open(settings)
+    try:
+        encryption = KeyEncryption(read_key_encryption_key(settings))
+        with database.reading() as session:
+            for sealed in session.scalars(select(SigningKeyRow.private_jwe).where(SigningKeyRow.private_jwe != "")):
+                encryption.open(sealed)
+    except (ConfigurationError, CannotOpen):
+        return False
+    finally:
+        database.close()
+    return True
+
+
 def _copy_sqlite(source: Path, target: Path) -> None:
-    if not source.exists():
-        raise Refused(f"there is no database at {source}")
+    """A whole copy in one file, also of a database that is being written to. Raises `Refused`."""
     os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    with closing(sqlite3.connect(source)) as reading, closing(sqlite3.connect(target)) as writing:
-        reading.backup(writing)
-        # One file, complete: no log beside it.
-        writing.execute("PRAGMA journal_mode=DELETE")
+    try:
+        with closing(sqlite3.connect(source)) as reading, closing(sqlite3.connect(target)) as writing:
+            reading.backup(writing)
+        _fold(target)
+    except sqlite3.DatabaseError as error:
+        raise Refused(f"{source} is damaged: {error}") from None
+
+
+def _fold(path: Path) -> None:
+    """Write a database's log into it: one file, complete, nothing beside it. Raises `sqlite3.Error`."""
+    with closing(sqlite3.connect(path)) as connection:
+        (mode,) = connection.execute("PRAGMA journal_mode=DELETE").fetchone()
+        if mode != "delete":
+            raise sqlite3.OperationalError("somebody else has it open")
 
 
 def _dump(settings: Settings, target: Path) -> None:
+    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     _run(settings, "pg_dump", "--format=custom", "--no-owner", f"--file={target}")
 
 
 def _run(settings: Settings, program: str, *arguments: str) -> None:
     if shutil.which(program) is None:
         raise Refused(f"{program} is not installed; it comes with PostgreSQL's client programs")
-    url = make_url(settings.database_url).set(drivername="postgresql")
+    url = make_url(settings.database_url)
+    query = dict(url.query)
+    password = query.pop("password", url.password)
     # The password goes by the environment: arguments are there for every user of the machine to see.
-    environment = os.environ | ({"PGPASSWORD": str(url.password)} if url.password else {})
-    dbname = f"--dbname={url.set(password=None).render_as_string()}"
-    done = subprocess.run([program, dbname, *arguments], capture_output=True, text=True, check=False, env=environment)  # noqa: S603
+    environment = os.environ | ({"PGPASSWORD": str(password)} if password else {})
+    bare = URL.create("postgresql", url.username, None, url.host, url.port, url.database, query)
+    command = [program, f"--dbname={bare.render_as_string()}", *arguments]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=environment)  # noqa: S603
     if done.returncode:
         raise Refused(f"{program} failed: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else done.returncode}")
 
 
 def _is_sqlite(settings: Settings) -> bool:
-    return settings.database_url.startswith("sqlite:///")
+    return make_url(settings.database_url).get_backend_name() == "sqlite"
 
 
 def _sqlite_path(settings: Settings) -> Path:
-    return Path(settings.database_url.removeprefix("sqlite:///"))
+    return Path(make_url(settings.database_url).database or "")
+
+
+def _existing(settings: Settings) -> Database:
+    """The database, without making one: SQLite would. Raises `Refused`."""
+    if _is_sqlite(settings) and not _sqlite_path(settings).is_file():
+        raise Refused(f"there is no database at {_sqlite_path(settings)}")
+    return Database.open(settings)
+
+
+def _unused(path: Path) -> Path:
+    """A name beside which nothing stands: two restores in one second keep both."""
+    number = 1
+    found = path
+    while found.exists():
+        number += 1
+        found = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return found
 
 
 def _private(path: Path, content: bytes) -> None:
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(directory: Path) -> None:
+    """Wait until the names in a folder are on the disk."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
-        digest = sha256()
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return file_digest(file, "sha256").hexdigest()

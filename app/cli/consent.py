@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from app.cli.answer import OPERATOR, answers, server_of, show, table
+from app.cli.answer import OPERATOR, answers, server_of, show, table, when
 from app.cli.human import find_human
 
 
@@ -27,7 +27,7 @@ def list_(context: click.Context, human: str | None, as_json: bool) -> None:  # 
             "consent": one.id,
             "human": people.get(one.human, one.human),
             "client_id": one.client_id,
-            "until": one.until,
+            "until": when(one.until, as_json=as_json),
             "away": one.away,
             "scopes": [" ".join(pair) for pair in sorted(one.pairs)],
         }

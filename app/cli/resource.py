@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from app.cli.answer import OPERATOR, answers, server_of, show, table
+from app.cli.answer import OPERATOR, answers, server_of, show, shown_once, table
 from app.errors import Refused
 from app.resources.models import ResourceRow
 
@@ -87,8 +87,10 @@ def enable(context: click.Context, uri: str, as_json: bool) -> None:  # noqa: FB
 @answers
 def secret(context: click.Context, uri: str, as_json: bool) -> None:  # noqa: FBT001
     """Give the API a fresh secret; the old one is good no more."""
-    client_id, fresh = server_of(context).resource_registry.new_secret(uri, by=OPERATOR)
-    show({"client_id": client_id, "client_secret": fresh}, as_json=as_json)
+    server = server_of(context)
+    with shown_once(as_json=as_json):
+        client_id, fresh = server.resource_registry.new_secret(uri, by=OPERATOR)
+        show({"client_id": client_id, "client_secret": fresh}, as_json=as_json)
 
 
 def _facts(row: ResourceRow) -> dict[str, Any]:

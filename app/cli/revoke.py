@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import click
@@ -9,12 +10,16 @@ import click
 from app import clock
 from app.cli.answer import OPERATOR, answers, server_of, show
 from app.cli.human import find_human
-from app.errors import Refused
+from app.errors import NotFound, Refused
 from app.keys.verifier import JWTRefused, read_unverified_claims
 from app.live.things import Kind, Thing
+from app.tokens.families import PREFIX
+from app.tokens.models import FamilyRow
 
 LONGEST = 900
-"""Seconds a token lives at most: how long a bare jti is worth remembering."""
+"""Seconds a token lives at most: how long a jti is worth remembering. What a token says of itself is not believed here."""
+
+JTI = re.compile(r"tok_[A-Za-z0-9_-]{22}")
 
 
 @click.group()
@@ -31,18 +36,23 @@ def revoke() -> None:
 @click.pass_context
 @answers
 def token(context: click.Context, token: str, as_json: bool) -> None:  # noqa: FBT001
-    """One token, and what was derived from it: its jti, the token itself, or - to read that from standard input."""
+    """One token, and what was derived from it: its jti, the token itself, or - to read that from standard input.
+
+    A refresh token ends with its family.
+    """
     value = sys.stdin.readline().strip() if token == "-" else token
-    jti, end = value, clock.timestamp() + LONGEST
-    if value.count(".") == 2:  # a JWT
-        try:
-            claims = read_unverified_claims(value)
-            jti, end = str(claims["jti"]), int(claims["exp"])
-        except (JWTRefused, KeyError, TypeError, ValueError):
-            raise Refused("that is not a token") from None
-    if not jti.startswith("tok_"):
-        raise Refused("a jti of this server begins with tok_")
-    server_of(context).revocation.token(jti, end, by=OPERATOR)
+    server = server_of(context)
+    if value.startswith(PREFIX):
+        refresh = server.families.find(value)
+        if refresh is None:
+            raise NotFound("there is no such refresh token")
+        server.revocation.family(refresh.authorization.family, by=OPERATOR)
+        show({"revoked": refresh.authorization.family}, as_json=as_json)
+        return
+    jti = _jti_of(value) if "." in value else value
+    if not JTI.fullmatch(jti):
+        raise Refused("a jti of this server is tok_ and 22 characters")
+    server.revocation.token(jti, clock.timestamp() + LONGEST, by=OPERATOR)
     show({"revoked": jti}, as_json=as_json)
 
 
@@ -52,7 +62,11 @@ def token(context: click.Context, token: str, as_json: bool) -> None:  # noqa: F
 @answers
 def family(context: click.Context, family: str, as_json: bool) -> None:  # noqa: FBT001
     """All tokens of one authorization, its refresh token too."""
-    server_of(context).revocation.family(_id(family, "fam_"), by=OPERATOR)
+    server = server_of(context)
+    with server.database.reading() as session:
+        if session.get(FamilyRow, family) is None:
+            raise NotFound(f"no family {family}")
+    server.revocation.family(family, by=OPERATOR)
     show({"revoked": family}, as_json=as_json)
 
 
@@ -108,7 +122,7 @@ def client(context: click.Context, client_id: str, as_json: bool) -> None:  # no
     """All that was issued to a client_id."""
     server = server_of(context)
     if server.clients.find(client_id) is None:
-        raise Refused(f"no client {client_id}")
+        raise NotFound(f"no client {client_id}")
     server.revocation.end(Thing(Kind.CLIENT, client_id), by=OPERATOR)
     show({"revoked": client_id}, as_json=as_json)
 
@@ -143,11 +157,12 @@ def everything(context: click.Context, yes: bool, as_json: bool) -> None:  # noq
     """Every token, family, consent and sign-in of the deployment. Registrations stay."""
     if not yes:
         raise Refused("this ends everything that was issued and allowed; say --yes")
-    server_of(context).revocation.everything(by=OPERATOR)
+    server_of(context).sessions.end_everything(by=OPERATOR)
     show({"revoked": "everything"}, as_json=as_json)
 
 
-def _id(value: str, prefix: str) -> str:
-    if not value.startswith(prefix):
-        raise Refused(f"it begins with {prefix}")
-    return value
+def _jti_of(unverified_jwt: str) -> str:
+    try:
+        return str(read_unverified_claims(unverified_jwt)["jti"])
+    except (JWTRefused, KeyError):
+        raise Refused("that is not a token") from None

@@ -13,6 +13,7 @@ from app.clients.models import ClientRow
 from app.clients.secrets import hash_secret, new_secret
 from app.errors import Refused
 from app.keys.verifier import import_client_keys
+from app.live.deeds import NotYetInForce
 from app.vocabulary import AuthMethod, ClientKind, is_plain, new_id
 
 MAX_NAME = 200
@@ -39,6 +40,15 @@ class Registered:
     secret_expires_at: int = 0
     """Seconds since 1970; 0: does not expire."""
     uri: str = ""
+
+
+class SecretNotYetInForce(NotYetInForce):
+    """Only SQL has the fresh secret. It comes along, for it is shown once and repeating would make another."""
+
+    def __init__(self, reason: str, client_id: str, client_secret: str) -> None:
+        super().__init__(reason)
+        self.client_id = client_id
+        self.client_secret = client_secret
 
 
 def new_client(

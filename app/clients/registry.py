@@ -12,11 +12,11 @@ from app.audit import record
 from app.audit.events import Changed, Revoked, Who
 from app.audit.events import Registered as RegisteredEvent
 from app.clients.models import ClientRow
-from app.clients.registration import Registered, check_redirect_uris, give_secret, new_client
+from app.clients.registration import Registered, SecretNotYetInForce, check_redirect_uris, give_secret, new_client
 from app.errors import NotFound, Refused
 from app.keys.store import KeyStore
 from app.live.commit import Live
-from app.live.deeds import Deed, Deeds
+from app.live.deeds import Deed, Deeds, NotYetInForce
 from app.live.things import Kind, Thing
 from app.vocabulary import AuthMethod, ClientKind, Pairs, SigningAlg
 
@@ -98,10 +98,13 @@ class AppRegistry:
             _changed(deed, client_id, {"enabled": True}, by)
 
     def new_secret(self, client_id: str, *, by: Who) -> str:
-        """A fresh secret; the old one is good no more. Raises `Refused`, `NotFound`."""
-        with self._deeds.deed() as deed:
-            secret = give_secret(_app(deed.session, client_id), self._pepper)
-            _changed(deed, client_id, {"changed": ["client_secret"]}, by)
+        """A fresh secret; the old one is good no more. Raises `Refused`, `NotFound`, `SecretNotYetInForce`."""
+        try:
+            with self._deeds.deed() as deed:
+                secret = give_secret(_app(deed.session, client_id), self._pepper)
+                _changed(deed, client_id, {"changed": ["client_secret"]}, by)
+        except NotYetInForce as pending:
+            raise SecretNotYetInForce(pending.reason, client_id, secret) from None
         return secret
 
 

@@ -7,17 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-from sqlalchemy import select
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
 
 from app import clock
 from app.audit import record
-from app.audit.events import SignedIn, SignedOut, Who
+from app.audit.events import Revoked, SignedIn, SignedOut, Who
 from app.errors import NotFound, Refused
 from app.humans.accounts import Human, end_sessions, snapshot
 from app.humans.models import HumanRow, SessionRow
 from app.live.commit import Live
 from app.live.deeds import Deed, Deeds
-from app.live.things import Kind, Thing
+from app.live.things import DEPLOYMENT, Kind, Thing
 from app.settings import Settings
 from app.vocabulary import new_id
 
@@ -114,6 +115,14 @@ class Sessions:
                 _end(deed, session_id, by)
         return len(ended)
 
+    def end_everything(self, *, by: Who) -> None:
+        """End every token, family, consent and sign-in of the deployment. Registrations stay."""
+        with self._deeds.deed() as deed:
+            # All that hangs on a session hangs on the deployment too: its one epoch is enough.
+            _close(deed.session)
+            deed.end(DEPLOYMENT)
+            record(deed.session, Revoked(who=by, kind=DEPLOYMENT.kind.value, target=DEPLOYMENT.id, reason="revoked"))
+
     def _renewed(self, deed: Deed, human: Human, old: SignIn | None) -> SessionRow:
         """The row to sign in on: the browser's own when it is the same human's, else a new one."""
         held = None if old is None else deed.session.get(SessionRow, old.id)
@@ -131,6 +140,17 @@ class Sessions:
             row = session.get(SessionRow, session_id)
             if row is not None:
                 row.last_seen = now
+
+
+def end_everybodys(deed: Deed) -> None:
+    """End every open session and what hangs on it, inside a deed: nobody can say any more who has signed out."""
+    for session_id in _close(deed.session):
+        deed.end(Thing(Kind.SESSION, session_id))
+
+
+def _close(session: Session) -> Sequence[str]:
+    statement = update(SessionRow).where(SessionRow.ended_at.is_(None)).values(ended_at=clock.timestamp()).returning(SessionRow.id)
+    return session.scalars(statement).all()
 
 
 def _end(deed: Deed, session_id: str, by: Who) -> None:

@@ -22,7 +22,7 @@ from app.keys.signer import SigningKey, import_signing_key
 from app.keys.snapshot import KeyInfo, Sealed, Snapshot, info, take
 from app.keys.watch import NEVER, Watch
 from app.live.commit import Live
-from app.live.deeds import Deed, Deeds
+from app.live.deeds import Deed, Deeds, NotYetInForce
 from app.live.models import read_thing
 from app.live.things import KEYS, Kind, Reading, Thing
 from app.vocabulary import KeyState, KeyUse, SigningAlg
@@ -269,7 +269,8 @@ class KeyStore:
         # Made before the transaction: an RSA key takes longer than anyone should hold its lock.
         private = {state: generate_client_key(alg) for state in missing}
         # Another process may be doing the same on an empty database; one of the two meets the unique index.
-        with suppress(IntegrityError), self._deed() as deed:
+        # And a key nobody knows yet is behind in nobody's copy: it need not wait for Redis.
+        with suppress(IntegrityError, NotYetInForce), self._deed() as deed:
             for state in missing:
                 if _find(deed.session, use, alg, state) is None:
                     self._say(deed, "key.created", self._add(deed, use, state, private[state]))

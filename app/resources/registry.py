@@ -15,11 +15,11 @@ from app.audit import record
 from app.audit.events import Changed, Revoked, Who
 from app.audit.events import Registered as RegisteredEvent
 from app.clients.models import ClientRow
-from app.clients.registration import URI_CHARACTERS, Registered, check_name, give_secret, new_client
+from app.clients.registration import URI_CHARACTERS, Registered, SecretNotYetInForce, check_name, give_secret, new_client
 from app.errors import NotFound, Refused
 from app.keys.store import KeyStore
 from app.live.commit import Live
-from app.live.deeds import Deeds
+from app.live.deeds import Deeds, NotYetInForce
 from app.live.things import Kind, Thing
 from app.resources.models import ResourceRow
 from app.settings import LOOPBACK_HOSTS, Settings
@@ -94,13 +94,16 @@ class ResourceRegistry:
             record(deed.session, Changed(who=by, kind=Kind.RESOURCE.value, target=row.id, what={"enabled": True}))
 
     def new_secret(self, reference: str, *, by: Who) -> tuple[str, str]:
-        """`client_id` and a fresh secret; the old one is good no more. Raises `NotFound`."""
-        with self._deeds.deed() as deed:
-            row = _resource(deed.session, reference)
-            secret = give_secret(deed.session.get_one(ClientRow, row.client_id), self._pepper)
-            deed.change(Thing(Kind.CLIENT, row.client_id))
-            what = {"changed": ["client_secret"]}
-            record(deed.session, Changed(who=by, kind=Kind.RESOURCE.value, target=row.id, what=what))
+        """`client_id` and a fresh secret; the old one is good no more. Raises `NotFound`, `SecretNotYetInForce`."""
+        try:
+            with self._deeds.deed() as deed:
+                row = _resource(deed.session, reference)
+                secret = give_secret(deed.session.get_one(ClientRow, row.client_id), self._pepper)
+                deed.change(Thing(Kind.CLIENT, row.client_id))
+                what = {"changed": ["client_secret"]}
+                record(deed.session, Changed(who=by, kind=Kind.RESOURCE.value, target=row.id, what=what))
+        except NotYetInForce as pending:
+            raise SecretNotYetInForce(pending.reason, row.client_id, secret) from None
         return row.client_id, secret
 
     def _check_uri(self, uri: str) -> None:

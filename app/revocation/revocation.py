@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.audit import record
 from app.audit.events import Revoked, Who
 from app.live.deeds import Deeds
-from app.live.things import DEPLOYMENT, Kind, Thing
+from app.live.things import Kind, Thing
 
 TOKEN = "token"
 
@@ -25,10 +25,6 @@ class Revocation:
     def family(self, family: str, *, by: Who) -> None:
         """End all tokens of one authorization, its refresh token too."""
         self.end(Thing(Kind.FAMILY, family), by=by)
-
-    def everything(self, *, by: Who) -> None:
-        """End every token, family, consent and sign-in of the deployment. Registrations stay."""
-        self.end(DEPLOYMENT, by=by)
 
     def end(self, thing: Thing, *beside: Thing, by: Who) -> None:
         """End what hangs on a thing, and on those beside it that are part of the same."""
