@@ -9,6 +9,7 @@ import orjson
 import structlog
 from authlib.oauth2 import OAuth2Error
 from flask import Flask, Response, request
+from gunicorn.http.errors import NoMoreData, ParseException
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException
 
@@ -65,6 +66,12 @@ def install(app: Flask, noise: Noise, page: Callable[[Exception], Response]) -> 
     @app.errorhandler(OAuth2Error)
     def _authlibs(error: OAuth2Error) -> Response:
         return answer(InvalidRequest(f"authlib: {error.error}"))
+
+    @app.errorhandler(ParseException)
+    @app.errorhandler(NoMoreData)
+    def _framing(error: Exception) -> Response:
+        # A chunked body is parsed while it is read, so what is wrong with it comes up here (RFC 9112 §7.1).
+        return answer(InvalidRequest(f"the body cannot be read: {type(error).__name__}"))
 
     @app.errorhandler(SQLAlchemyError)
     def _sql(error: SQLAlchemyError) -> Response:
