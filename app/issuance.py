@@ -105,6 +105,7 @@ class Issuance:
     def _make_true(self, permit: Permit, grant: Grant, generation: Generation) -> dict[str, Any]:
         keys = self.keys.reading()
         prepared = prepare(permit, self.registers.settings.issuer, self.keys.signing_key(signing_alg(permit)))
+        grant.request.check_in_time(self.registers.settings.deadline)
         grant.before_commit(permit.access)
         self._commit(prepared, keys.version, generation)
         return self._deliver(prepared, grant)

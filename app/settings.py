@@ -25,7 +25,7 @@ class Settings(BaseSettings):
     """`production` refuses demo people, http issuers and a key-encryption key made by itself."""
 
     issuer: str = ""
-    """The issuer identifier, without a trailing slash (RFC 8414 §2). Empty: http://127.0.0.1:PORT, development only."""
+    """The issuer identifier, without a path or trailing slash (RFC 8414 §2). Empty: http://127.0.0.1:PORT, development only."""
 
     bind_host: str = "127.0.0.1"
     """Address that gunicorn listens on."""
@@ -127,14 +127,14 @@ class Settings(BaseSettings):
     """Seconds the oldest record may wait for the ledger before issuance stops."""
 
     deadline: float = Field(2.0, gt=0)
-    """Seconds within which every protocol answer is given."""
+    """Seconds after a request's arrival beyond which nothing is issued for it and no token called active."""
 
     @model_validator(mode="after")
     def _safe(self) -> Settings:
         issuer = self.issuer or f"http://127.0.0.1:{self.port}"
         parts = urlsplit(issuer)
-        if parts.scheme not in {"https", "http"} or not parts.hostname or parts.query or parts.fragment or issuer.endswith("/"):
-            raise ValueError("DEPUTY_ISSUER must be an https URL without a trailing slash, query or fragment")
+        if parts.scheme not in {"https", "http"} or not parts.hostname or parts.path or parts.query or parts.fragment:
+            raise ValueError("DEPUTY_ISSUER must be an https URL without a path, trailing slash, query or fragment")
         if parts.scheme == "http" and (self.environment == "production" or parts.hostname not in LOOPBACK_HOSTS):
             raise ValueError("DEPUTY_ISSUER must be https; http is for a loopback address in development only")
         object.__setattr__(self, "issuer", issuer)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from app import clock
+from app.errors import TemporarilyUnavailable
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ProtocolRequest:
@@ -14,6 +17,12 @@ class ProtocolRequest:
     authorization: tuple[str, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
     address: str = ""
+    arrived: float = field(default_factory=clock.monotonic)
+
+    def check_in_time(self, deadline: float) -> None:
+        """Raises TemporarilyUnavailable more than `deadline` seconds after arrival: what was read then may be untrue by now."""
+        if clock.monotonic() - self.arrived > deadline:
+            raise TemporarilyUnavailable("the deadline has passed")
 
     def one(self, name: str) -> str | None:
         """A parameter's value; None when it is absent or empty, which is the same (RFC 6749 §3.1)."""

@@ -8,6 +8,8 @@ from app.live.deeds import Deeds
 from app.live.things import Kind, Thing
 
 TOKEN = "token"
+WITH_ROWS_OF_THEIR_OWN = frozenset({Kind.CONSENT, Kind.TASK, Kind.SESSION})
+"""What ends for good, and says so in its own row: its own deeds end it (`Consents.withdraw`, `Tasks.end`, `Sessions.end`)."""
 
 
 class Revocation:
@@ -27,7 +29,12 @@ class Revocation:
         self.end(Thing(Kind.FAMILY, family), by=by)
 
     def end(self, thing: Thing, *beside: Thing, by: Who) -> None:
-        """End what hangs on a thing, and on those beside it that are part of the same."""
+        """End what hangs on a thing, and on those beside it that are part of the same. The thing itself goes on.
+
+        Raises ValueError for a kind that does not go on after its end.
+        """
+        if not WITH_ROWS_OF_THEIR_OWN.isdisjoint(one.kind for one in (thing, *beside)):
+            raise ValueError(f"a {thing.kind} is ended by its own deed")
         with self._deeds.deed() as deed:
             for one in (thing, *beside):
                 deed.end(one)

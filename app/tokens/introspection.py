@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from app import clock
-from app.agents.agent import Agents
 from app.audit import serialize
 from app.audit.events import TokenFirstUsed, Who
 from app.clients.authenticate import AuthenticatedClient, Authenticator
@@ -30,12 +29,12 @@ ATTEMPTS = 3
 class Introspection:
     """Answers resources: signature, then one read. Without Redis there is no answer."""
 
-    def __init__(self, live: Live, authenticator: Authenticator, resources: Resources, agents: Agents, tokens: TokenReader) -> None:
+    def __init__(self, live: Live, authenticator: Authenticator, resources: Resources, tokens: TokenReader, deadline: float) -> None:
         self._live = live
         self._authenticator = authenticator
         self._resources = resources
-        self._agents = agents
         self._tokens = tokens
+        self._deadline = deadline
 
     def introspect(self, request: ProtocolRequest) -> tuple[dict[str, Any], str]:
         """The answer, and the `client_id` it is for. Raises InvalidClient, InvalidRequest, 503."""
@@ -50,9 +49,11 @@ class Introspection:
                 raise InvalidRequest("token is required")
             resource = self._resources.of_client(caller.client.client_id) if caller.client.kind is ClientKind.RESOURCE else None
             try:
-                return self._answer(token, caller, resource), caller.client.client_id
+                answer = self._answer(token, caller, resource)
             except Moved:
                 continue
+            request.check_in_time(self._deadline)
+            return answer, caller.client.client_id
         raise TemporarilyUnavailable("too much is moving", retry_after=0)
 
     def _answer(self, unverified_jwt: str, caller: AuthenticatedClient, resource: Held[Resource] | None) -> dict[str, Any]:
