@@ -289,16 +289,15 @@ def _ledger(settings: Settings, database: Database, *, runs: bool) -> Iterator[F
             "The ledger does not show yet what was done.",
             "See what the relay's log says.",
         )
-    if last is None:
-        return
-    if written > last.seq:
+    signed = last.seq if last is not None else 0
+    if written > signed:
         yield Finding(
-            f"{settings.checkpoints_file} speaks of entry {written}, the database ends with {last.seq}",
+            f"{settings.checkpoints_file} speaks of entry {written}, the database's checkpoints end with {signed}",
             "The end of the ledger was cut off, or another database was put in place.",
             "`deputy ledger verify` says more. `deputy restore` puts such a file aside by itself.",
         )
-    if held and relay is not None and relay.holder != _node(settings):
-        return  # the node that holds the lease has the file
+    if last is None or (held and relay is not None and relay.holder != _node(settings)):
+        return  # nothing to write down yet, or the node that holds the lease has the file
     behind = written < last.seq and last.at < clock.timestamp() - LATE
     if behind or not settings.checkpoints_file.exists():
         yield Finding(

@@ -122,6 +122,7 @@ def empty(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]
         "KEYS_DIR": folder / "keys",
         "REDIS_URL": f"unix://{folder / 'kv'}",
         "REDIS_TIMEOUT": "2",
+        "ALLOW_AGENT_SECRETS": "1",
         "RATE_CLIENT": "0",
         "RATE_ADDRESS": "0",
         "RATE_FAILURES": "100000",
