@@ -11,11 +11,14 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.agents.models import AgentRow
+from app.authorization.answer import Answers
 from app.clients.models import ClientRow
 from app.delegation.models import ConsentRow
 from app.errors import Refused
 from app.humans.models import HumanRow
+from app.live.commit import Commit
 from app.resources.models import ResourceRow
+from app.tokens.models import FamilyRow
 from app.vocabulary import Pair
 from tests.protocol.answers import landed, new_verifier, no_redirect, refresh, refused, sent_back
 from tests.world import BY, CONSENT, REDIRECT, Answer, Api, Browser, Party, Person, World, checkboxes, claims_of, hidden
@@ -315,6 +318,34 @@ def test_what_is_gone_since_it_was_shown_cannot_be_allowed(story: Story) -> None
     no_redirect(story.browser.decide(page))
     no_redirect(story.browser.decide(page, allow=False))
     assert story.consents() == 0
+
+
+MEANWHILE: dict[str, Callable[[Story], object]] = {
+    "she is disabled": lambda story: story.world.server.accounts.disable(story.alice.id, by=BY),
+    "she is signed out everywhere": lambda story: story.world.server.sessions.end_all(story.alice.id, by=BY),
+    "the agent is suspended": lambda story: story.world.server.agent_registry.suspend(story.agent.id, by=BY),
+    "everything is revoked": lambda story: story.world.server.sessions.end_everything(by=BY),
+}
+
+
+@pytest.mark.parametrize("what", MEANWHILE)
+@pytest.mark.parametrize("away", [False, True])
+def test_what_ends_in_the_middle_of_her_answer_gets_nothing(story: Story, monkeypatch: pytest.MonkeyPatch, what: str, away: bool) -> None:
+    """The deed is acknowledged after the page was used up and before the consent is written: it was first."""
+    page, commit = story.page(away=away), Answers._commit
+
+    def slowly(self: Answers, which: Commit) -> None:
+        commit(self, which)
+        monkeypatch.setattr(Answers, "_commit", commit)
+        MEANWHILE[what](story)
+
+    monkeypatch.setattr(Answers, "_commit", slowly)
+    answer = story.browser.decide(page, away=away)
+    assert answer.status == 503
+    assert answer.headers["Retry-After"] == "0"
+    assert story.consents() == 0
+    with story.world.server.database.reading() as session:
+        assert session.scalar(select(func.count()).where(FamilyRow.human == story.alice.id)) == 0
 
 
 def test_the_digest_of_what_was_shown_is_kept_and_recorded(story: Story) -> None:
