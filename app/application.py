@@ -121,9 +121,11 @@ def _surfaces(app: Flask, server: Server) -> None:
     ):
         app.register_blueprint(blueprint)
 
+    # The endpoints of the protocol count for themselves; the one that is a page does not.
+    counted = ("/oauth/", "/static/", "/healthz", "/readyz", "/metrics")
+    limited = {one.endpoint for one in app.url_map.iter_rules() if one.rule == "/oauth/authorize" or not one.rule.startswith(counted)}
+
     @app.before_request
     def _limit_pages() -> None:
-        # The endpoints of the protocol count for themselves; the one that is a page does not.
-        counted = request.path.startswith(("/oauth/", "/static/", "/healthz", "/readyz", "/metrics"))
-        if request.endpoint and (not counted or request.path == "/oauth/authorize"):
+        if request.endpoint in limited:
             noise.admit(request.remote_addr or "")

@@ -45,7 +45,7 @@ def serialize(event: Event) -> tuple[str, bytes]:
 def record(session: Session, event: Event) -> str:
     """Leave the record in the outbox, in the deed's own transaction: no record, no deed. Returns its id."""
     identifier, body = serialize(event)
-    session.execute(LEAVE, {"id": identifier, "record": body})
+    session.connection().execute(LEAVE, {"id": identifier, "record": body})
     return identifier
 
 

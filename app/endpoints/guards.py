@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from flask import Blueprint, Request, Response
+from flask import Blueprint, Request, Response, request
+from flask.globals import request_ctx
 
 from app.errors import OAuthError
 from app.rim.noise import Noise
 
-CORS = {
-    "Access-Control-Allow-Origin": "*",
+PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Accept, MCP-Protocol-Version",
     "Access-Control-Max-Age": "600",
 }
+"""What only the answer to a preflight says (Fetch Standard, CORS protocol)."""
 
 
 class Guards:
@@ -25,12 +26,13 @@ class Guards:
         self._noise = noise
 
     @contextmanager
-    def admitted(self, incoming: Request) -> Iterator[None]:
+    def admitted(self) -> Iterator[Request]:
         """Count the request and, when its client authentication fails, the failure. Raises TooManyRequests."""
+        incoming = request_ctx.request
         address = incoming.remote_addr or ""
         self._noise.admit(address)
         try:
-            yield
+            yield incoming
         except OAuthError as error:
             self._noise.failed(address, error)
             raise
@@ -41,5 +43,7 @@ class Guards:
 
         @endpoint.after_request
         def _cors(response: Response) -> Response:
-            response.headers.extend(CORS)
+            response.headers["Access-Control-Allow-Origin"] = "*"
+            if request.method == "OPTIONS":
+                response.headers.extend(PREFLIGHT)
             return response

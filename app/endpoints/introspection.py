@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
 from app import clock
 from app.endpoints.guards import Guards
@@ -22,8 +22,8 @@ def blueprint(introspection: Introspection, keys: KeyStore, issuer: str, guards:
 
     @endpoint.post("/oauth/introspect")
     def introspect() -> Response:
-        with guards.admitted(request):
-            form = parse_form(request)
+        with guards.admitted() as incoming:
+            form = parse_form(incoming)
             answer, caller = introspection.introspect(form)
         if SIGNED not in form.headers["accept"].lower():
             return json_response(answer)

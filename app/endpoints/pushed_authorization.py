@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
 from app.audit import serialize
 from app.audit.events import AuthorizationRefused, Who
@@ -25,8 +25,8 @@ def blueprint(live: Live, authenticator: Authenticator, requests: Requests, sett
 
     @endpoint.post("/oauth/par")
     def push() -> Response:
-        with guards.admitted(request):
-            form = parse_form(request)
+        with guards.admitted() as incoming:
+            form = parse_form(incoming)
             caller = authenticator.authenticate(form)
         parameters = {name: values for name, values in form.parameters.items() if name not in CREDENTIALS}
         parameters["client_id"] = (caller.client.client_id,)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
 from app.endpoints.guards import Guards
 from app.rim.form import parse_form
@@ -16,8 +16,8 @@ def blueprint(revoking: Revoking, guards: Guards) -> Blueprint:
 
     @endpoint.post("/oauth/revoke")
     def revoke() -> Response:
-        with guards.admitted(request):
-            revoking.revoke(parse_form(request))
+        with guards.admitted() as incoming:
+            revoking.revoke(parse_form(incoming))
         return json_response({})
 
     return endpoint

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
 from app.endpoints.guards import Guards
 from app.rim.authlib import DeputyServer
@@ -14,8 +14,8 @@ def blueprint(server: DeputyServer, guards: Guards) -> Blueprint:
 
     @endpoint.post("/oauth/token")
     def token() -> Response:
-        with guards.admitted(request):
-            return server.token_response(request)
+        with guards.admitted() as incoming:
+            return server.token_response(incoming)
 
     @endpoint.route("/oauth/token", methods=["OPTIONS"])
     def preflight() -> Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
 from app import clock
 from app.endpoints.guards import Guards
@@ -24,7 +24,7 @@ def blueprint(live: Live, accounts: Accounts, tokens: TokenReader, issuer: str, 
 
     @endpoint.route(PATH, methods=["GET", "POST"])
     def userinfo() -> Response:
-        with guards.admitted(request):
+        with guards.admitted() as request:
             scheme, _, value = request.headers.get("Authorization", "").partition(" ")
             if request.args or not value:
                 raise MissingBearer("no bearer token in the header") if not request.args else InvalidRequest("parameters in the query")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 import orjson
 
@@ -188,6 +188,9 @@ def media_type(typ: object) -> str | None:
     return name if "/" in short else short
 
 
+T = TypeVar("T")
+
+
 class OwnKeys(Protocol):
     """Where our own public token keys come from: `KeyStore`."""
 
@@ -195,13 +198,20 @@ class OwnKeys(Protocol):
         """The key, unless it is revoked or gone."""
 
 
-class _Remembered(NamedTuple):
+@dataclass(slots=True)
+class _Remembered:
     """A signature verified once. The claims stay bytes, so that every caller gets its own copy of them."""
 
     header: Header
     typ: str | None
     kid: str
     payload: bytes
+    read: object = None
+    """What `read_own` made of them, once."""
+
+    def verified(self) -> VerifiedJWT:
+        # Strictly parsed once, the same bytes mean the same to any parser, so the fastest will do.
+        return VerifiedJWT(self.header, orjson.loads(self.payload))
 
 
 class TokenVerifier:
@@ -219,6 +229,19 @@ class TokenVerifier:
         Raises `TemporarilyUnavailable` when the `kid` is unknown and SQL cannot be asked about it. Times,
         audience and liveness are the caller's, every time: only the signature is remembered.
         """
+        return self._good(token, typ).verified()
+
+    def read_own(self, token: str, typ: frozenset[str], read: Callable[[VerifiedJWT], T]) -> T:
+        """What `read` makes of such a token. It is asked once and its answer shared: always the same `read`, nothing that changes.
+
+        Raises as `verify_own` does, and what `read` raises, which is not remembered.
+        """
+        known = self._good(token, typ)
+        if known.read is None:
+            known.read = read(known.verified())
+        return cast("T", known.read)
+
+    def _good(self, token: str, typ: frozenset[str]) -> _Remembered:
         digest = sha256(token.encode("utf-8", "surrogatepass")).digest()
         known = self._recall(digest)
         if known is None:
@@ -228,10 +251,9 @@ class TokenVerifier:
             raise JWTRefused("no key for this header")
         if known.typ not in map(media_type, typ):
             raise JWTRefused("wrong typ")
-        # Strictly parsed once, the same bytes mean the same to any parser, so the fastest will do.
-        return VerifiedJWT(known.header, orjson.loads(known.payload))
+        return known
 
-    def _verify_and_remember(self, token: str, digest: bytes, typ: frozenset[str]) -> VerifiedJWT:
+    def _verify_and_remember(self, token: str, digest: bytes, typ: frozenset[str]) -> _Remembered:
         verified, payload = _verified(token, self._find_key, typ, frozenset(SigningAlg), MAX_TOKEN)
         header = verified.header
         entry = _Remembered(header, media_type(header.get("typ", NO_TYP)), header["kid"], payload)
@@ -239,7 +261,7 @@ class TokenVerifier:
             self._remembered[digest] = entry
             while len(self._remembered) > self._size:
                 self._remembered.popitem(last=False)
-        return verified
+        return entry
 
     def _find_key(self, header: Header) -> VerificationKey | None:
         kid = header.get("kid")

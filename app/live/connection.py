@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from hiredis import pack_command
 from redis.backoff import NoBackoff
 from redis.connection import AbstractConnection, Connection, parse_url
 from redis.exceptions import RedisError, ResponseError
@@ -48,7 +49,8 @@ class Connections:
         """One command, one reply. Raises `TemporarilyUnavailable`; the connection is dropped on any doubt."""
         connection = self._connected()
         try:
-            connection.send_command(*command, check_health=False)
+            # Packed here: redis-py's own packing looks at every argument once more, and ours are of these types only.
+            connection.send_packed_command((pack_command(command),), check_health=False)  # type: ignore[arg-type]  # its stub knows one argument only
             return connection.read_response()
         except ResponseError as error:
             # It may have lost our scripts, or have become a replica: whoever connects anew finds out.

@@ -65,11 +65,11 @@ class Deed:
     def deny(self, jti: str, expires_at: int) -> None:
         """One token, and what was derived from it, is dead. `expires_at` in seconds since 1970."""
         until = expires_at + REMEMBER
-        self.session.execute(DENY, {"jti": jti, "until": until})
+        self.session.connection().execute(DENY, {"jti": jti, "until": until})
         self.movements.append(Movement(TOKEN, jti, 1, 0, until))
 
     def _move(self, thing: Thing, *, epoch: int) -> None:
-        moved = self.session.execute(MOVE, {"kind": thing.kind.value, "id": thing.id, "by": epoch}).one()
+        moved = self.session.connection().execute(MOVE, {"kind": thing.kind.value, "id": thing.id, "by": epoch}).one()
         self.movements.append(Movement(thing.kind.value, thing.id, moved.epoch, moved.version, 0))
 
 
@@ -108,12 +108,12 @@ class Deeds:
 
 def _number(session: Session, movements: Sequence[Movement]) -> tuple[Generation, int] | None:
     count = len(movements)
-    row = session.execute(NUMBER, {"count": count}).one_or_none()
+    row = session.connection().execute(NUMBER, {"count": count}).one_or_none()
     if row is None:
         # Before the first generation there is no live copy that could be behind.
         return None
     first: int = row.movement - count + 1
-    session.execute(RECORD, [{"seq": first + at, **movement._asdict()} for at, movement in enumerate(movements)])
+    session.connection().execute(RECORD, [{"seq": first + at, **movement._asdict()} for at, movement in enumerate(movements)])
     return (Generation(row.generation, row.since), first) if row.generation else None
 
 

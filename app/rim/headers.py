@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, g
@@ -20,7 +22,11 @@ from secure import (
 
 from app.settings import Settings
 
-CSP = (
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+CSP = "Content-Security-Policy"
+SOURCES = (
     ("default-src", "'none'"),
     ("style-src", "'self'"),
     ("img-src", "'self' data:"),
@@ -70,22 +76,34 @@ class Headers:
             ).header_items()
         )
 
-        self._data = [(name, value) for name, value in self._always if name in DATA] + [("Content-Security-Policy", POLICY)]
+        self._data = [(name, value) for name, value in self._always if name in DATA] + [(CSP, POLICY)]
 
     def install(self, app: Flask) -> None:
-        """Have every answer of the application pass through `apply`."""
-        app.after_request(self.apply)
+        """Have every answer of the application pass through here, pages and what is none."""
+        app.after_request(self._page)
+        app.wsgi_app = self._around(app.wsgi_app)  # type: ignore[method-assign,assignment]
 
-    def apply(self, response: Response) -> Response:
-        """The headers of one answer. Pages are personal: nothing between us and the browser may keep one."""
+    def _around(self, inner: WSGIApplication) -> WSGIApplication:
+        """No page, so nothing to frame, script or open from: what keeps a browser from taking it for one."""
+
+        def outer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Callable[[bytes], object]:
+                if not any(name == CSP for name, _ in headers):
+                    headers.extend(self._data)
+                return start_response(status, headers, *more)
+
+            return inner(environ, start)
+
+        return outer
+
+    def _page(self, response: Response) -> Response:
+        """The headers of a page. Pages are personal: nothing between us and the browser may keep one."""
         if response.mimetype != "text/html":
-            # No page, so nothing to frame, script or open from: what keeps a browser from taking it for one.
-            response.headers.extend(self._data)
             return response
         for name, value in self._always:
             response.headers[name] = value
         form_action = g.get("form_action")
-        response.headers["Content-Security-Policy"] = _policy(form_action) if form_action else POLICY
+        response.headers[CSP] = _policy(form_action) if form_action else POLICY
         response.headers["Cache-Control"] = "no-store"
         response.vary.add("Cookie")
         return response
@@ -113,7 +131,7 @@ def source_of(uri: str) -> str:
 
 def _policy(form_action: str = "") -> str:
     policy = ContentSecurityPolicy()
-    for directive, sources in CSP:
+    for directive, sources in SOURCES:
         more = form_action if directive == "form-action" else ""
         policy.custom_directive(directive, *f"{sources} {more}".split())
     return policy.header_value

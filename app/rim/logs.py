@@ -8,7 +8,7 @@ import sys
 
 import orjson
 import structlog
-from flask import Flask, Response, g, request
+from flask import Flask, Response, g, has_app_context, request
 
 from app import clock
 from app.vocabulary import new_id
@@ -23,7 +23,7 @@ def configure() -> None:
     logging.getLogger("authlib").setLevel(logging.INFO)
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
+            _name_request,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.JSONRenderer(serializer=lambda event, **_: orjson.dumps(event, default=str).decode()),
@@ -32,6 +32,13 @@ def configure() -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def _name_request(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Under which request a line was written. Most requests write none, so it is looked up here and not set down there."""
+    if has_app_context() and (request_id := g.get("request_id")):
+        event["request_id"] = request_id
+    return event
 
 
 def clean(value: str) -> str:
@@ -47,8 +54,6 @@ def install(app: Flask) -> None:
     def _begin() -> None:
         g.request_id = new_id("req")
         g.started = clock.monotonic()
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=g.request_id)
 
     @app.after_request
     def _end(response: Response) -> Response:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from app.delegation.authority import Authority
 from app.delegation.chain import Actor, ActorChain
-from app.keys.verifier import JWTRefused, TokenVerifier
+from app.keys.verifier import JWTRefused, TokenVerifier, VerifiedJWT
 from app.policy.access import Lineage, SignedInAs
 from app.tokens.authorization_details import parse_resource_access
 from app.tokens.lineage import CLAIM, parse_lineage
@@ -30,6 +31,7 @@ class VerifiedToken:
     may_act: Actor | None
     lineage: Lineage
     claims: Mapping[str, Any]
+    """As signed. Shared by all who read the token: nobody writes to them."""
 
     @property
     def denied_by(self) -> tuple[str, ...]:
@@ -51,17 +53,19 @@ class TokenReader:
 
     def read(self, unverified_jwt: str, *typ: JWTType, now: int) -> VerifiedToken:
         """The token, if it is one of these types, ours, and not expired at `now` (seconds). Raises `JWTRefused`."""
-        verified = self._verifier.verify_own(unverified_jwt, frozenset(typ))
-        claims = verified.claims
-        if claims.get("iss") != self._issuer:
+        token = self._verifier.read_own(unverified_jwt, frozenset(typ), _read)
+        if token.claims.get("iss") != self._issuer:
             raise JWTRefused("another issuer")
-        try:
-            token = _parse(JWTType(verified.header["typ"]), claims)
-        except (KeyError, TypeError, ValueError) as error:
-            raise JWTRefused(f"unreadable: {type(error).__name__}") from None
         if token.authority.end <= now:
             raise JWTRefused("expired")
         return token
+
+
+def _read(verified: VerifiedJWT) -> VerifiedToken:
+    try:
+        return _parse(JWTType(verified.header["typ"]), verified.claims)
+    except (KeyError, TypeError, ValueError) as error:
+        raise JWTRefused(f"unreadable: {type(error).__name__}") from None
 
 
 def _parse(typ: JWTType, claims: Mapping[str, Any]) -> VerifiedToken:
@@ -87,7 +91,7 @@ def _parse(typ: JWTType, claims: Mapping[str, Any]) -> VerifiedToken:
         task=claims.get("txn"),
         may_act=Actor(may_act["iss"], may_act["sub"]) if may_act else None,
         lineage=lineage,
-        claims=claims,
+        claims=MappingProxyType(dict(claims)),
     )
 
 
