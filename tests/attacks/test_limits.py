@@ -10,6 +10,8 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
+from app import clock
+from app.rim import noise
 from app.rim.noise import MAX_ADDRESSES, Noise
 from tests.attacks.counting import counted
 from tests.attacks.scene import FORM, VERIFIER, Scene, another_app, elsewhere, refused, unique, world_of
@@ -149,10 +151,25 @@ def test_what_is_refused_for_its_number_costs_no_statement_and_no_hash(scene: Sc
 
 
 def test_many_addresses_do_not_fill_the_memory(scene: Scene) -> None:
-    noise = Noise(scene.world.server.live, scene.world.server.settings)
+    counting = Noise(scene.world.server.live, scene.world.server.settings)
     for turn in range(MAX_ADDRESSES + 500):
-        noise.admit(f"10.{turn >> 16 & 255}.{turn >> 8 & 255}.{turn & 255}")
-    assert len(noise._requests) <= MAX_ADDRESSES
+        counting.admit(f"10.{turn >> 16 & 255}.{turn >> 8 & 255}.{turn & 255}")
+    assert len(counting._requests) <= MAX_ADDRESSES
+
+
+def test_a_minute_of_strangers_is_one_entry_in_the_ledger(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody fills the ledger without being somebody: what nobody known asked for is counted, and the count is entered."""
+    world = scene.world
+    before = len(world.ledger())
+    with limited(scene, rate_failures=10_000) as (made, _):
+        assert {wrong_secret(made, f"203.0.113.{turn}", unique("stranger")) for turn in range(100)} == {401}
+        an_hour_later = clock.timestamp() + 3600
+        monkeypatch.setattr(noise.clock, "timestamp", lambda: an_hour_later)
+        wrong_secret(made, "203.0.113.1")
+        monkeypatch.undo()
+    (entry,) = [one for one in world.ledger(event="noise.counted") if one["counts"].get("invalid_client", 0) >= 100]
+    assert entry["who"] == {}
+    assert len(world.ledger()) - before < 10
 
 
 # Passwords
