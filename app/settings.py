@@ -45,11 +45,11 @@ class Settings(BaseSettings):
     keys_dir: Path = Path("keys")
     """Where a key-encryption key made by ourselves lives, 0600. Never committed, never backed up."""
 
-    database_url: str = ""
-    """SQLAlchemy URL. Empty: SQLite in `var_dir`. PostgreSQL: postgresql+psycopg://…"""
+    database_url: str = Field("", repr=False)
+    """SQLAlchemy URL; may hold a password. Empty: SQLite in `var_dir`. PostgreSQL: postgresql+psycopg://…"""
 
-    redis_url: str = ""
-    """Redis 7 or Valkey, a single primary: redis://, rediss:// or unix://. Empty: the embedded Valkey."""
+    redis_url: str = Field("", repr=False)
+    """May hold a password. Redis 7 or Valkey, a single primary: redis://, rediss:// or unix://. Empty: the embedded Valkey."""
 
     redis_timeout: float = Field(0.25, gt=0, le=5)
     """Seconds a Redis call may take before the answer is 503."""
