@@ -132,7 +132,7 @@ class Issuance:
                 generation=generation,
                 epochs=prepared.epochs,
                 versions=versions,
-                undenied=access.lineage.parents,
+                undenied=access.lineage.parents + access.evidence,
                 once=access.once,
                 rate=self._rate(access.client.value),
                 record=body,

@@ -36,7 +36,6 @@ class Subject:
     client_id: str | None = None
     audience: str | None = None
     may_act: Actor | None = None
-    denied_by: tuple[str, ...] = ()
 
 
 class TokenExchange(Grant):
@@ -52,7 +51,7 @@ class TokenExchange(Grant):
             raise UnauthorizedClient("not an agent")
         self._check_types()
         subject = self._subject(agent.value, certain=certain)
-        actor_end = self._actor_token(agent.value, subject)
+        proof = self._actor_token(agent.value)
         actor = Actor(self.registers.settings.issuer, agent.value.uri)
         if subject.may_act is not None and subject.may_act != actor:
             raise InvalidToken("may_act names another actor", layer="may_act")
@@ -72,7 +71,7 @@ class TokenExchange(Grant):
             client=caller.held,
             agent=agent,
             human=subject.human,
-            authority=subject.authority.narrow(end=actor_end).acting(actor),
+            authority=(subject.authority if proof is None else subject.authority.narrow(end=proof.authority.end)).acting(actor),
             target=target,
             asked=self.asked(),
             lineage=replace(subject.lineage, epochs=epochs),
@@ -82,6 +81,7 @@ class TokenExchange(Grant):
             task=subject.task,
             signed_in=subject.signed_in,
             once=caller.once,
+            evidence=proof.denied_by if proof is not None else (),
         )
 
     def _check_types(self) -> None:
@@ -124,7 +124,6 @@ class TokenExchange(Grant):
             client_id=token.client_id,
             audience=token.audience,
             may_act=token.may_act,
-            denied_by=token.denied_by,
         )
 
     def _consent_subject(self, consent_id: str, agent: Agent, *, certain: bool) -> Subject:
@@ -158,20 +157,20 @@ class TokenExchange(Grant):
             raise InvalidToken("not a task of this consent", layer="task")
         return task
 
-    def _actor_token(self, agent: Agent, subject: Subject) -> int:
-        """Step 6: an `actor_token` is the caller's own token for the issuer, or nothing. Returns its end."""
+    def _actor_token(self, agent: Agent) -> VerifiedToken | None:
+        """Step 6: an `actor_token` is the caller's own token for the issuer, or nothing."""
         value = self.request.one("actor_token")
         if value is None:
             if self.request.one("actor_token_type") is not None:
                 raise InvalidToken("actor_token_type without actor_token", layer="actor_token")
-            return subject.authority.end
+            return None
         if self.request.one("actor_token_type") not in TOKEN_TYPES:
             raise InvalidToken("actor_token_type is not supported", layer="actor_token")
         token = self._read(value, JWTType.ACCESS_TOKEN, certain=True)
         own = token.subject == agent.uri and token.audience == self.registers.settings.issuer
         if not own or token.signed_in is not None or token.authority.chain.depth:
             raise InvalidToken("not the caller's own token for the issuer", layer="actor_token")
-        return token.authority.end
+        return token
 
     def _target(self, subject: Subject) -> Target:
         """Step 7: one target; without a name, the only location there is."""

@@ -91,6 +91,8 @@ class AccessRequest:
     signed_in: SignedInAs | None = None
     once: tuple[Once, ...] = ()
     """Marks that may be set once: the code, say."""
+    evidence: tuple[str, ...] = ()
+    """`jti`s beside the lineage that must not be denied either when it is committed: of the `actor_token`."""
     openid: ScopeSet = frozenset()
     nonce: str | None = None
     refreshable_until: int = 0

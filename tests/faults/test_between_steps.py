@@ -12,7 +12,7 @@ from app import clock
 from app.errors import TemporarilyUnavailable, TooManyRequests
 from app.live.commit import Commit, Live
 from tests.faults.alone import Alone
-from tests.world import ASSERTION, CONSENT, Answer, Api, Browser, Party, claims_of
+from tests.world import ACCESS_TOKEN, ASSERTION, BY, CONSENT, Answer, Api, Browser, Party, claims_of
 
 Act = Callable[[Live, Commit, Callable[[], None]], None]
 
@@ -113,6 +113,21 @@ def test_a_token_that_died_with_its_generation_is_not_called_active(scene: Scene
     token = scene.given()["access_token"]
     with at_commit(monkeypatch, scene.lost()):
         assert not scene.world.active(scene.api, token)
+
+
+@pytest.mark.parametrize("which", ["subject", "actor"])
+def test_a_token_revoked_after_it_was_read_is_no_evidence(scene: Scene, monkeypatch: pytest.MonkeyPatch, which: str) -> None:
+    token = {"subject": scene.given()["access_token"], "actor": scene.world.own_token(scene.agent).ok()["access_token"]}
+    claims = claims_of(token[which])
+
+    def revoked(_live: Live, _one: Commit, step: Callable[[], None]) -> None:
+        scene.made.server.revocation.token(claims["jti"], claims["exp"], by=BY)
+        step()
+
+    form = {"resource": scene.api.uri, "actor_token": token["actor"], "actor_token_type": ACCESS_TOKEN}
+    with at_commit(monkeypatch, revoked):
+        answer = scene.world.exchange(scene.agent, token["subject"], **form)
+    assert (answer.status, answer.error) == (400, "invalid_request")
 
 
 @pytest.mark.parametrize("applied", [True, False], ids=["applied, unheard", "not applied"])
