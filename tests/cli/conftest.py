@@ -45,7 +45,18 @@ class Deployment:
 
     def deputy(self, *words: str | Path, stdin: str | None = None) -> Result:
         """A command, as `deputy` runs it."""
-        return CliRunner().invoke(cli, [str(word) for word in words], obj=build_from_environment, input=stdin)
+        built: list[Server] = []
+
+        def server() -> Server:
+            built.append(build_from_environment())
+            return built[-1]
+
+        try:
+            return CliRunner().invoke(cli, [str(word) for word in words], obj=server, input=stdin)
+        finally:
+            # A real command's process ends here, and its connections with it.
+            for one in built:
+                one.database.close()
 
     def database(self) -> Database:
         return Database.open(self.settings)
