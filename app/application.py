@@ -9,7 +9,7 @@ from typing import Any
 from flask import Flask, Request, Response, request
 from flask.sessions import NullSession, SessionInterface, SessionMixin
 from werkzeug.middleware.proxy_fix import ProxyFix
-from werkzeug.routing import Map
+from werkzeug.routing import Map, MapAdapter
 
 from app.database import Database, db, engine_options
 from app.endpoints import health, introspection, metadata, pushed_authorization, revocation, token, userinfo
@@ -78,6 +78,12 @@ class _Deputy(Flask):
     url_map_class = _Paths
 
     session_interface = _NoSession()
+
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        """By path and method alone: no address is ever made from what the Host header says."""
+        if request is None:
+            return None
+        return MapAdapter(self.url_map, "", "/", "", "https", request.path, request.method)
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Every view here is synchronous; asking each of them on each request costs more than some answers."""

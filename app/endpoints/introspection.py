@@ -29,8 +29,6 @@ def blueprint(introspection: Introspection, keys: KeyStore, issuer: str, guards:
             return json_response(answer)
         # No top-level sub or exp, so that it cannot pass as a token (RFC 9701 §5).
         claims = {"iss": issuer, "aud": caller, "iat": clock.timestamp(), "token_introspection": answer}
-        response = Response(sign(claims, JWTType.INTROSPECTION, keys.signing_key(SigningAlg.ES256)), mimetype=SIGNED)
-        response.headers["Cache-Control"] = "no-store"
-        return response
+        return Response(sign(claims, JWTType.INTROSPECTION, keys.signing_key(SigningAlg.ES256)), mimetype=SIGNED)
 
     return endpoint

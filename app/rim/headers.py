@@ -50,6 +50,8 @@ DENIED_FEATURES = (
 )
 DATA = frozenset({"X-Content-Type-Options", "Referrer-Policy", "Strict-Transport-Security", "Cross-Origin-Resource-Policy"})
 """Headers that also mean something on an answer that is no page."""
+NOT_KEPT = [("Cache-Control", "no-store"), ("Pragma", "no-cache")]
+"""RFC 6749 §5.1."""
 YEAR = 365 * 86400
 AUTHORITY = re.compile(r"(?:(?P<host>[A-Za-z0-9.-]+)|\[[0-9A-Fa-f:.]+\])(?P<port>:[0-9]{1,5})?")
 NEVER = frozenset({"javascript", "data", "blob", "filesystem", "about", "vbscript"})
@@ -84,12 +86,15 @@ class Headers:
         app.wsgi_app = self._around(app.wsgi_app)  # type: ignore[method-assign,assignment]
 
     def _around(self, inner: WSGIApplication) -> WSGIApplication:
-        """No page, so nothing to frame, script or open from: what keeps a browser from taking it for one."""
+        """What is no page gets what keeps a browser from taking it for one; what says nothing of caching is not kept."""
 
         def outer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
             def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Callable[[bytes], object]:
-                if not any(name == CSP for name, _ in headers):
+                said = {name for name, _ in headers}
+                if CSP not in said:
                     headers.extend(self._data)
+                if "Cache-Control" not in said:
+                    headers.extend(NOT_KEPT)
                 return start_response(status, headers, *more)
 
             return inner(environ, start)

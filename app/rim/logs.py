@@ -5,13 +5,21 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import structlog
-from flask import Flask, Response, g, has_app_context, request
+from flask import Flask, has_request_context, request
 
 from app import clock
 from app.vocabulary import new_id
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+REQUEST_ID, BEGAN = "deputy.request_id", "deputy.began"
+"""In the WSGI environment: the request's id, and when it arrived on the monotonic clock."""
 
 MAX_FIELD = 300
 UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
@@ -36,7 +44,7 @@ def configure() -> None:
 
 def _name_request(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """Under which request a line was written. Most requests write none, so it is looked up here and not set down there."""
-    if has_app_context() and (request_id := g.get("request_id")):
+    if has_request_context() and (request_id := request.environ.get(REQUEST_ID)):
         event["request_id"] = request_id
     return event
 
@@ -49,24 +57,25 @@ def clean(value: str) -> str:
 def install(app: Flask) -> None:
     """Log every answer that is not plain success, under a request id that the answer carries too."""
     log = structlog.get_logger("deputy.http")
+    inner = app.wsgi_app
 
-    @app.before_request
-    def _begin() -> None:
-        g.request_id = new_id("req")
-        g.started = clock.monotonic()
+    def outer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        request_id = environ[REQUEST_ID] = new_id("req")
+        began = environ[BEGAN] = clock.monotonic()
 
-    @app.after_request
-    def _end(response: Response) -> Response:
-        request_id = g.get("request_id")
-        if request_id:
-            response.headers["X-Request-Id"] = request_id
-        if response.status_code >= 400:
-            # The path only: a query can carry a code or a hint.
-            log.info(
-                "answered",
-                method=clean(request.method),
-                path=clean(request.path),
-                status=response.status_code,
-                milliseconds=round((clock.monotonic() - g.get("started", clock.monotonic())) * 1000, 1),
-            )
-        return response
+        def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Callable[[bytes], object]:
+            headers.append(("X-Request-Id", request_id))
+            if status >= "400":
+                # The path only: a query can carry a code or a hint.
+                log.info(
+                    "answered",
+                    method=clean(environ["REQUEST_METHOD"]),
+                    path=clean(environ.get("PATH_INFO", "")),
+                    status=int(status[:3]),
+                    milliseconds=round((clock.monotonic() - began) * 1000, 1),
+                )
+            return start_response(status, headers, *more)
+
+        return inner(environ, start)
+
+    app.wsgi_app = outer  # type: ignore[method-assign]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from functools import cache
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response
+from flask.globals import request_ctx
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
 
 from app import clock
+from app.rim.logs import BEGAN
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 
@@ -29,9 +31,10 @@ class Metrics:
 
         @app.after_request
         def _end(response: Response) -> Response:
-            endpoint = request.endpoint or "none"
-            answers(endpoint, str(response.status_code)).inc()
-            seconds(endpoint).observe(clock.monotonic() - g.get("started", clock.monotonic()))
+            asked = request_ctx.request
+            endpoint = asked.endpoint or "none"
+            answers(endpoint, response.status_code).inc()
+            seconds(endpoint).observe(clock.monotonic() - asked.environ[BEGAN])
             return response
 
     def render(self) -> bytes:

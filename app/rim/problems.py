@@ -23,11 +23,8 @@ JSON = "application/json"
 
 
 def json_response(body: dict[str, Any], status: int = 200) -> Response:
-    """A JSON answer that nobody stores."""
-    response = Response(orjson.dumps(body), status, mimetype=JSON)
-    response.headers["Cache-Control"] = "no-store"
-    response.headers["Pragma"] = "no-cache"
-    return response
+    """A JSON answer."""
+    return Response(orjson.dumps(body), status, mimetype=JSON)
 
 
 def problem(error: OAuthError) -> Response:
