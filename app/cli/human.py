@@ -52,7 +52,10 @@ def list_(context: click.Context, as_json: bool) -> None:  # noqa: FBT001
 @click.pass_context
 @answers
 def password(context: click.Context, username: str, password_stdin: bool, as_json: bool) -> None:  # noqa: ARG001, FBT001
-    """Set a new password; whoever signed in with the old one is signed out."""
+    """Set a new password; whoever signed in with the old one is signed out.
+
+    What was allowed for while she is away stands: `revoke human` ends that too.
+    """
     server = server_of(context)
     found = find_human(server, username)
     server.accounts.set_password(found.id, _password(), by=OPERATOR)
