@@ -51,12 +51,12 @@ def applied_key(number: int) -> str:
 
 def epoch_key(number: int, thing: Thing) -> str:
     """Key of a thing's epoch."""
-    return f"deputy:{number}:e:{thing.kind.value}:{thing.id}"
+    return f"deputy:{number}:e:{thing.kind}:{thing.id}"
 
 
 def version_key(number: int, thing: Thing) -> str:
     """Key of a thing's version."""
-    return f"deputy:{number}:v:{thing.kind.value}:{thing.id}"
+    return f"deputy:{number}:v:{thing.kind}:{thing.id}"
 
 
 def denied_key(number: int, jti: str) -> str:

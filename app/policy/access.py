@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.agents.agent import Agent
 from app.clients.client import Client
@@ -71,8 +71,7 @@ class Lineage:
     session: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AccessRequest:
+class AccessRequest(NamedTuple):
     """A grant's reading of a token request: who asks for what on whose behalf, and what the evidence in hand gives."""
 
     grant_type: GrantType
@@ -104,7 +103,7 @@ class AccessRequest:
             return self
         if not authority.within(self.authority):
             raise AssertionError("a rule may only narrow")
-        return replace(self, authority=authority)
+        return self._replace(authority=authority)
 
 
 @dataclass(frozen=True, slots=True)
