@@ -29,6 +29,8 @@ from app.wiring import Server, build
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_BODY = 262_144
+COUNTING = frozenset({"token", "introspection", "revocation", "pushed_authorization", "userinfo", "health"})
+"""Blueprints that count requests themselves, or keep a node watched and are not limited."""
 
 
 def application(settings: Settings | None = None) -> Flask:
@@ -111,6 +113,10 @@ def _surfaces(app: Flask, server: Server) -> None:
     Headers(settings).install(app)
     pages.install(app)
     problems.install(app, noise, pages.of)
+
+    def limit() -> None:
+        noise.admit(request.remote_addr or "")
+
     for blueprint in (
         token.blueprint(DeputyServer(server.issuance), guards),
         introspection.blueprint(server.introspection, keys, settings.issuer, guards),
@@ -125,13 +131,6 @@ def _surfaces(app: Flask, server: Server) -> None:
         authorize.blueprint(pages, front),
         my_agents.blueprint(pages, Standing(server.database), server.consents),
     ):
+        if blueprint.name not in COUNTING:
+            blueprint.before_request(limit)
         app.register_blueprint(blueprint)
-
-    # The endpoints of the protocol count for themselves; the one that is a page does not.
-    counted = ("/oauth/", "/static/", "/healthz", "/readyz", "/metrics")
-    limited = {one.endpoint for one in app.url_map.iter_rules() if one.rule == "/oauth/authorize" or not one.rule.startswith(counted)}
-
-    @app.before_request
-    def _limit_pages() -> None:
-        if request.endpoint in limited:
-            noise.admit(request.remote_addr or "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 
-from flask import Request, Response, g, request
+from flask import Request, Response, after_this_request, g, request
 
 from app.humans.sessions import Sessions, SignIn
 from app.settings import Settings
@@ -75,11 +75,11 @@ class FormCookie:
         if "form_cookie" not in g:
             sent = self.value()
             g.form_cookie = sent or secrets.token_urlsafe(32)
-            g.form_cookie_new = sent is None
+            if sent is None:
+                after_this_request(self._deliver)
         value: str = g.form_cookie
         return value
 
-    def deliver(self, response: Response) -> None:
-        """Set the value that `ensure` made up, if it did."""
-        if g.get("form_cookie_new"):
-            self.cookie.put(response, g.form_cookie)
+    def _deliver(self, response: Response) -> Response:
+        self.cookie.put(response, g.form_cookie)
+        return response

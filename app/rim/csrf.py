@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Mapping
 from hashlib import sha256
 
-from flask import Response, request
+from flask import request
 from werkzeug.exceptions import Forbidden
 
 from app.rim.cookies import FormCookie, SignInCookie
@@ -54,11 +54,6 @@ class CSRF:
         expected = self._mac(salt, purpose, binding)
         if not hmac.compare_digest(mac.encode("utf-8", "surrogatepass"), expected.encode()):
             raise FormRefused
-
-    def deliver(self, response: Response) -> Response:
-        """For `after_request`: set the form cookie where a form was shown to a browser that had none."""
-        self._form.deliver(response)
-        return response
 
     def _binding(self) -> str | None:
         return self._sign_in.cookie.value(request)

@@ -24,7 +24,7 @@ JSON = "application/json"
 
 def json_response(body: dict[str, Any], status: int = 200) -> Response:
     """A JSON answer."""
-    return Response(orjson.dumps(body), status, mimetype=JSON)
+    return Response(orjson.dumps(body), status, content_type=JSON)
 
 
 def problem(error: OAuthError) -> Response:

@@ -42,10 +42,9 @@ class Pages:
         self._host = urlsplit(settings.issuer).netloc
 
     def install(self, app: Flask) -> None:
-        """Give the application the filters of `text`, and the cookie of forms its way out."""
+        """Give the application the filters of `text`."""
         app.jinja_env.filters.update(FILTERS, static=partial(_versioned, Path(app.static_folder or "")))
         app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-        app.after_request(self.csrf.deliver)
 
     def render(self, template: str, status: int = 200, **context: object) -> Response:
         """A page, under the name of whoever is signed in."""
