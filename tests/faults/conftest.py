@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.alone import Alone, alone, valkey
+from tests.faults.alone import Alone, alone
 from tests.faults.load import Cast, cast
 from tests.faults.node import Node, node
+from tests.valkey import valkey
 
 
 @pytest.fixture(scope="module")

