@@ -57,6 +57,10 @@ def engine_options(settings: Settings) -> dict[str, Any]:
     }
 
 
+OPEN = frozenset({2, 3})
+"""`transaction_status` of a PostgreSQL connection inside a transaction: in one that goes on, in one that failed."""
+
+
 class Database:
     """Transactions over one engine. A writing one begins IMMEDIATE on SQLite, so it never fails half-way for a lock."""
 
@@ -66,6 +70,9 @@ class Database:
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _sqlite_connect)
             event.listen(engine, "begin", _sqlite_begin)
+            event.listen(engine, "checkin", _sqlite_checkin)
+        else:
+            event.listen(engine, "checkin", _postgresql_checkin)
 
     @classmethod
     def open(cls, settings: Settings) -> Database:
@@ -111,6 +118,18 @@ def _sqlite_connect(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=2000"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _sqlite_checkin(connection: Any, _record: Any) -> None:
+    # After a COMMIT that failed SQLAlchemy takes the transaction for closed; the file would stay locked for everybody.
+    if connection is not None and connection.in_transaction:
+        connection.rollback()
+
+
+def _postgresql_checkin(connection: Any, _record: Any) -> None:
+    # The same here: whoever got the connection next would be inside the transaction of another.
+    if connection is not None and not connection.closed and connection.info.transaction_status in OPEN:
+        connection.rollback()
 
 
 def _sqlite_begin(connection: Connection) -> None:

@@ -23,6 +23,7 @@ class OAuthError(OAuth2Error):
         self.layer = layer or type(self).layer
         self.retry_after: int | None = None
         self.extra: dict[str, str | int] = {}
+        self.headers: dict[str, str] = {}
 
 
 class InvalidRequest(OAuthError):
@@ -49,11 +50,11 @@ class InvalidClient(OAuthError):
 
 
 class InvalidGrant(OAuthError):
-    """RFC 6749 §5.2: code or refresh token not good."""
+    """RFC 6749 §5.2, CIBA Core §11: code, refresh token or auth_req_id not good."""
 
     error = "invalid_grant"
     layer = "grant"
-    default_description = "The authorization code or refresh token is not valid for this request."
+    default_description = "The authorization code, refresh token or auth_req_id is not valid for this request."
 
 
 class UnauthorizedClient(OAuthError):
@@ -110,6 +111,66 @@ class AccessDenied(OAuthError):
     default_description = "The request was denied."
 
 
+class AuthorizationPending(OAuthError):
+    """CIBA Core §11, protocol §5: a human must say yes first. The answer of the one who asks first brings the `auth_req_id`."""
+
+    error = "authorization_pending"
+    layer = "approval"
+    default_description = "A human has to approve this first."
+
+
+class SlowDown(AuthorizationPending):
+    """CIBA Core §11: still waiting, and asked again before `interval` seconds were over."""
+
+    error = "slow_down"
+    default_description = "Still waiting. Ask less often."
+
+
+class ExpiredToken(OAuthError):
+    """CIBA Core §11: the auth_req_id has expired."""
+
+    error = "expired_token"
+    layer = "approval"
+    default_description = "The auth_req_id has expired. Make a new request."
+
+
+class InsufficientUserAuthentication(OAuthError):
+    """RFC 9470 §3: the human must sign in anew. `max_age` in seconds and `acr_values` say how."""
+
+    error = "insufficient_user_authentication"
+    layer = "approval"
+    default_description = "A more recent sign-in of the End-User is needed."
+
+
+class UnmetAuthenticationRequirements(OAuthError):
+    """RFC 9470 §5: nobody can sign in here in the way that `acr_values` demands."""
+
+    error = "unmet_authentication_requirements"
+    default_description = "The demanded way of signing in is not supported."
+
+
+class UnknownUserId(OAuthError):
+    """CIBA Core §13: the hint names nobody who has a live consent for this agent; who that is, is not told."""
+
+    error = "unknown_user_id"
+    layer = "consent"
+    default_description = "The hint names no End-User that this client may ask."
+
+
+class ExpiredLoginHintToken(OAuthError):
+    """CIBA Core §13."""
+
+    error = "expired_login_hint_token"
+    default_description = "The login_hint_token has expired."
+
+
+class InvalidBindingMessage(OAuthError):
+    """CIBA Core §13: too long, or with characters that show something else than they are."""
+
+    error = "invalid_binding_message"
+    default_description = "The binding_message is too long or holds characters that are not shown."
+
+
 class LoginRequired(OAuthError):
     """OIDC Core §3.1.2.6: prompt=none and nobody signed in."""
 
@@ -138,6 +199,32 @@ class InvalidRequestURI(OAuthError):
     default_description = "The request_uri is not valid."
 
 
+class InvalidDPoPProof(OAuthError):
+    """RFC 9449 §5: the proof is malformed, not for this request, old, used before, of another key, or missing where it is needed."""
+
+    error = "invalid_dpop_proof"
+    layer = "proof"
+    default_description = "The DPoP proof is missing, or not valid for this request."
+
+
+class InvalidCertificate(InvalidRequest):
+    """What is bound to a client certificate came without it (RFC 8705 §3, which has no code for the token endpoint)."""
+
+    layer = "proof"
+    default_description = "A client certificate is missing, or not the one that is needed."
+
+
+class UseDPoPNonce(InvalidDPoPProof):
+    """RFC 9449 §8: the proof lacks a nonce of now. The answer brings one."""
+
+    error = "use_dpop_nonce"
+    default_description = "The DPoP proof must contain the nonce of this answer."
+
+    def __init__(self, reason: str, *, nonce: str) -> None:
+        super().__init__(reason)
+        self.headers["DPoP-Nonce"] = nonce
+
+
 class InvalidBearer(OAuthError):
     """RFC 6750 §3.1: the token presented to userinfo is not good there."""
 
@@ -149,6 +236,20 @@ class InvalidBearer(OAuthError):
 
 class MissingBearer(InvalidBearer):
     """RFC 6750 §3.1: no token was presented, or none of a kind we take. The challenge then names no error."""
+
+
+class InsufficientScope(InvalidBearer):
+    """RFC 6750 §3.1: the token is good, and has not the scope that is needed. `scope`: any of these would do."""
+
+    error = "insufficient_scope"
+    status_code = 403
+    layer = "scope"
+    default_description = "The access token has not the scope that this needs."
+
+    def __init__(self, reason: str = "", *, scope: str) -> None:
+        super().__init__(reason)
+        self.scope = scope
+        self.extra["scope"] = scope
 
 
 class TooManyRequests(OAuthError):

@@ -1,51 +1,66 @@
 """THE LINE. Every token this server gives out comes through `issue`, and no other way.
 
 Authenticate, read, decide, prepare, commit, sign: the grant says only who asks for what on whose behalf; everything
-that must hold for every token is here, once.
+that must hold for every token is here, once. Where a human must say yes first, the line ends in a question to her, and is
+run again from the start with her answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from app.agents.agent import Agent
+from app.agents.workload import Workloads
 from app.audit import record, serialize
-from app.audit.events import ReplayDetected, TokenIssued, TokenNotDelivered, TokenRefused, Who
+from app.audit.events import ReplayDetected, TokenNotDelivered, Who
 from app.clients.authenticate import AuthenticatedClient, Authenticator
 from app.clients.client import Client
 from app.clients.request import ProtocolRequest
-from app.delegation.consent import by_resource
+from app.delegation.allowance import Allowances
+from app.delegation.consent import Consent
+from app.delegation.spending import born, of_token
+from app.delegation.task import Task
 from app.errors import (
+    AccessDenied,
+    AuthorizationPending,
+    InsufficientUserAuthentication,
     InvalidClient,
     InvalidGrant,
     InvalidRequest,
     OAuthError,
+    SlowDown,
     TemporarilyUnavailable,
     TooManyRequests,
     UnauthorizedClient,
     UnsupportedGrantType,
+    UseDPoPNonce,
 )
 from app.grants import GRANTS
 from app.grants.authorized import Replayed
+from app.grants.backchannel import BackchannelAuthentication
 from app.grants.grant import Grant, Registers
 from app.humans.accounts import Accounts
+from app.humans.sessions import ACR_PASSWORD
 from app.keys.store import KeyStore
 from app.live.cache import Held
-from app.live.commit import Commit, Moved, UsedTwice
+from app.live.commit import Commit, Moved, Once, Touch, UsedTwice
+from app.live.deeds import REMEMBER
 from app.live.generation import Generation
-from app.live.things import KEYS, Thing
-from app.policy.access import AccessRequest, Denial, Permit
+from app.live.history import Histories
+from app.live.things import KEYS, POLICIES, Thing
+from app.policy.access import AccessRequest, Denial, NeedsHuman, Permit, TokenKind
 from app.policy.decide import decide
+from app.policy.policies import Policies
+from app.policy.question import at
+from app.recorded import Known, evidence_of, issued, refused, who_asks, who_calls
 from app.revocation import Revocation
+from app.tokens.approvals import INTERVAL, Asking, Pending
 from app.tokens.companions import id_token_for
 from app.tokens.mint import Prepared, mint, prepare, signing_alg
 from app.tokens.response import token_response
 from app.vocabulary import ClientKind, GrantType
-
-Layers = tuple[Mapping[str, Any], ...]
 
 ATTEMPTS = (False, True, True)
 """Optimistic first; before a refusal, or after something moved, again with certainty."""
@@ -57,13 +72,23 @@ class Issuance:
 
     registers: Registers
     authenticator: Authenticator
+    workloads: Workloads
     keys: KeyStore
     accounts: Accounts
     revocation: Revocation
+    policies: Policies
+    histories: Histories
+    allowances: Allowances
 
     def issue(self, request: ProtocolRequest) -> dict[str, Any]:
         """Answer a token request (RFC 6749 §3.2). Raises an OAuthError; whatever is raised, nothing was issued."""
-        grant = self._grant(request)
+        return self._run(request, self._grant(request))
+
+    def ask(self, request: ProtocolRequest) -> dict[str, Any]:
+        """Answer a backchannel authentication request (OIDC CIBA Core §7.3). Raises an OAuthError; then nobody was asked."""
+        return self._run(request, BackchannelAuthentication(self.registers, request))
+
+    def _run(self, request: ProtocolRequest, grant: Grant) -> dict[str, Any]:
         try:
             for certain in ATTEMPTS:
                 try:
@@ -78,36 +103,53 @@ class Issuance:
             raise
 
     def _attempt(self, request: ProtocolRequest, grant: Grant, *, certain: bool) -> dict[str, Any]:
-        caller = self.authenticator.authenticate(request)
+        caller = self.workloads.authenticate(request) if grant.attested else self.authenticator.authenticate(request)
         agent = self.registers.agents.of_client(caller.client.client_id) if caller.client.kind is ClientKind.AGENT else None
-        access: AccessRequest | None = None
-        layers: Layers = ()
+        known = Known(grant, caller, agent)
         try:
+            if request.proof is not None:
+                caller = self.authenticator.prove(caller, request.proof)
+                known = known._replace(caller=caller)
             access = _access_request(grant, caller, agent, certain=certain)
-            match decide(access):
-                case Denial(error, layers):
-                    raise error
-                case Permit() as permit:
-                    return self._make_true(permit, grant, caller.generation)
+            known = known._replace(access=access)
+            access = self._in_force(access.held_with(caller.proven).by(caller.instance or grant.instance), certain=certain)
+            verdict = decide(access, self.policies.current().value)
+            known = known._replace(access=access, layers=verdict.layers, question=verdict.question)
+            if not isinstance(verdict, Permit):
+                known = known._replace(forbidden_by=verdict.policies)
+            verdict = _not_denied(verdict, grant)
+            if isinstance(verdict, Permit) and not grant.asks_first:
+                return self._make_true(verdict, grant, caller.generation)
         except (TemporarilyUnavailable, TooManyRequests):
             raise
         except OAuthError as refusal:
             if not certain:
                 grant.reread()
                 raise Moved("a refusal") from None
-            self._refuse(refusal, _refused(refusal, grant, caller, agent, access, layers), caller, agent)
-            raise
+            raise self._refuse(refusal, known) from None
         except Replayed as replay:
-            raise self._end_family(replay.what, replay.family, caller, agent) from None
+            raise self._end_family(replay.what, replay.family, who_calls(known.caller, agent)) from None
         except UsedTwice:
-            raise self._used_twice(grant, caller, agent) from None
+            raise self._used_twice(known) from None
+        if not certain:
+            grant.reread()
+            raise Moved("a question")
+        return self._ask_human(verdict, known)
 
     def _make_true(self, permit: Permit, grant: Grant, generation: Generation) -> dict[str, Any]:
         keys = self.keys.reading()
         prepared = prepare(permit, self.registers.settings.issuer, self.keys.signing_key(signing_alg(permit)))
         grant.request.check_in_time(self.registers.settings.deadline)
         grant.before_commit(permit.access)
-        self._commit(prepared, keys.version, generation)
+        committed = False
+        try:
+            with grant.together(permit.access):
+                self._commit(prepared, keys.version, generation)
+                committed = True
+        except TemporarilyUnavailable as trouble:
+            if committed:
+                self._not_delivered(prepared, trouble.reason)
+            raise
         return self._deliver(prepared, grant)
 
     # The steps
@@ -121,23 +163,40 @@ class Issuance:
         except (ValueError, KeyError):
             raise UnsupportedGrantType("unknown grant_type") from None
 
+    def _in_force(self, access: AccessRequest, *, certain: bool) -> AccessRequest:
+        """With what its task has touched and the policies it is decided under; the commit compares both."""
+        policies = self.policies.current(certain=certain)
+        version = policies.reading.version
+        if access.task is None:
+            return access._replace(policies=version)
+        task = access.task.value
+        others = self.registers.tasks.touched_beside(task, self.histories) if policies.value.looks_beside else frozenset()
+        return access._replace(policies=version, history=self.histories.of(task.id, certain=certain), others=others)
+
     def _commit(self, prepared: Prepared, keys_version: int, generation: Generation) -> None:
         """Everything that was read is still true, and the record is on its way; or nothing happened."""
         access = prepared.permit.access
-        versions = _versions(access.client, access.agent, access.consent, access.task, access.target.resource, access.target.agent)
-        versions[KEYS] = keys_version
-        _, body = serialize(_issued(prepared))
-        self.registers.live.commit(
-            Commit(
-                generation=generation,
-                epochs=prepared.epochs,
-                versions=versions,
-                undenied=access.lineage.parents + access.evidence,
-                once=access.once,
-                rate=self._rate(access.client.value),
-                record=body,
-            )
+        versions = _versions(
+            access.client, access.agent, access.instance, access.consent, access.task, access.target.resource, access.target.agent
         )
+        versions[KEYS] = keys_version
+        versions[POLICIES] = access.policies
+        _, body = serialize(issued(prepared))
+        limited = _limited(access)
+        commit = Commit(
+            generation=generation,
+            epochs=prepared.epochs,
+            versions=versions,
+            undenied=access.lineage.parents + access.evidence,
+            once=access.once,
+            rate=self._rate(access.client.value),
+            touch=_touch(access),
+            born=born(*limited, prepared.jti, access.authority.end) if limited is not None else (),
+            record=body,
+        )
+        self.allowances.commit(commit, of_token(*limited) if limited is not None else ())
+        if commit.touch is not None and commit.touch.labels:
+            self.histories.grown(commit.touch)
 
     def _deliver(self, prepared: Prepared, grant: Grant) -> dict[str, Any]:
         access = prepared.permit.access
@@ -148,6 +207,7 @@ class Issuance:
                 body["id_token"] = id_token_for(access, token, self.keys, self.accounts, self.registers.settings.issuer)
             if grant.refresh_token is not None:
                 body["refresh_token"] = grant.refresh_token
+            body |= grant.beside(access)
         except Exception as error:
             self._not_delivered(prepared, type(error).__name__)
             raise TemporarilyUnavailable("permitted, but not delivered") from error
@@ -156,40 +216,99 @@ class Issuance:
     def _rate(self, client: Client) -> tuple[tuple[str, int], ...]:
         return ((client.client_id, self.registers.settings.rate_client),)
 
+    def _ask_human(self, verdict: Permit | NeedsHuman, known: Known) -> dict[str, Any]:
+        """Put the question to her. That uses up the assertion and the proof; an answer of CIBA, or `authorization_pending`."""
+        grant, access, wish = known.grant, verdict.access, known.grant.wish()
+        try:
+            self._burn(known, b"")
+        except UsedTwice as used:
+            raise self._replayed(used, known) from None
+        needed = verdict if isinstance(verdict, NeedsHuman) else None
+        asking = Asking(
+            lifetime=wish.lifetime or self.registers.settings.approval_lifetime,
+            policies=needed.policies if needed is not None else (),
+            max_age=needed.max_age if needed is not None else None,
+            layers=verdict.layers,
+            question=known.question.recorded() if known.question is not None else None,
+            evidence=evidence_of(access, verdict.evidence),
+            binding_message=wish.binding_message,
+            wanted_max_age=wish.max_age,
+        )
+        try:
+            pending = self.registers.approvals.ask(access, asking, who_asks(access))
+        except AccessDenied as refusal:
+            identifier, body = serialize(refused(refusal, known))
+            self.registers.live.commit(Commit(record=body))
+            refusal.extra["audit_id"] = identifier
+            raise
+        if grant.asks_first or needed is None:
+            return dict(pending.answer())
+        raise _pending(pending, needed)
+
     # What goes wrong
 
-    def _refuse(self, refusal: OAuthError, event: TokenRefused, caller: AuthenticatedClient, agent: Held[Agent] | None) -> None:
-        """A refusal commits too: it uses up the assertion, and it is recorded."""
-        identifier, body = serialize(event)
+    def _refuse(self, refusal: OAuthError, known: Known) -> OAuthError:
+        """A refusal commits too: it uses up the assertion and the proof, and it is recorded. Returns what to answer."""
+        if isinstance(refusal, UseDPoPNonce) and known.grant.attested:
+            # The word of a platform cannot be had anew for each request, and nobody knows a nonce before the first answer.
+            return refusal
+        if isinstance(refusal, AuthorizationPending):
+            return self._still_waiting(refusal, known)
+        identifier, body = serialize(refused(refusal, known))
+        try:
+            self._burn(known, body)
+        except UsedTwice as used:
+            return self._replayed(used, known)
         refusal.extra["audit_id"] = identifier
-        try:
-            self._burn(caller, agent, body)
-        except UsedTwice:
-            raise InvalidClient("assertion used before") from None
+        return refusal
 
-    def _burn(self, caller: AuthenticatedClient, agent: Held[Agent] | None, body: bytes) -> None:
-        versions = _versions(caller.held, agent)
+    def _still_waiting(self, pending: OAuthError, known: Known) -> OAuthError:
+        """Waiting is no refusal, and the question has its record; but the assertion is used up. Returns what to answer."""
+        polled = Once("poll", known.grant.approval or "", INTERVAL - 1)
+        try:
+            self._burn(known, b"", polled)
+        except UsedTwice as used:
+            if not used.within(polled.namespace):
+                return self._replayed(used, known)
+            pending = SlowDown("asked again too soon")
+            try:
+                self._burn(known, b"")
+            except UsedTwice as again:
+                return self._replayed(again, known)
+        return pending
+
+    def _replayed(self, used: UsedTwice, known: Known) -> OAuthError:
+        """The answer to an assertion or a proof that was used before."""
+        replay = known.caller.replayed(used)
+        if isinstance(replay, InvalidClient):
+            return replay
+        # The assertion beside a replayed proof was fresh; now it is used.
+        return self._refuse(replay, known._replace(caller=known.caller.without_proof()))
+
+    def _burn(self, known: Known, body: bytes, *beside: Once) -> None:
+        caller = known.caller
+        versions = {**caller.versions, **_versions(known.agent)}
         rate = self._rate(caller.client)
-        self.registers.live.commit(Commit(generation=caller.generation, versions=versions, once=caller.once, rate=rate, record=body))
+        once = (*caller.once, *beside)
+        self.registers.live.commit(Commit(generation=caller.generation, versions=versions, once=once, rate=rate, record=body))
 
-    def _used_twice(self, grant: Grant, caller: AuthenticatedClient, agent: Held[Agent] | None) -> OAuthError:
-        """Something was used twice. Burning the assertion alone tells whether it was that, or the code."""
+    def _used_twice(self, known: Known) -> OAuthError:
+        """Something was used twice. Burning the assertion and the proof alone tells whether it was one of them, or the code."""
         try:
-            self._burn(caller, agent, b"")
-        except UsedTwice:
-            return InvalidClient("assertion used before")
-        family = grant.replayed()
-        return self._end_family("code", family, caller, agent) if family is not None else InvalidGrant("used before")
+            self._burn(known, b"")
+        except UsedTwice as used:
+            return self._replayed(used, known)
+        family = known.grant.replayed()
+        return self._end_family("code", family, who_calls(known.caller, known.agent)) if family is not None else InvalidGrant("used before")
 
-    def _end_family(self, what: str, family: str, caller: AuthenticatedClient, agent: Held[Agent] | None) -> OAuthError:
-        who = _who(caller, agent)
+    def _end_family(self, what: str, family: str, who: Who) -> OAuthError:
         with self.registers.live.database.transaction() as session:
             record(session, ReplayDetected(who=who, what=what, family=family))
         self.revocation.family(family, by=who)
         return InvalidGrant("used before")
 
     def _not_delivered(self, prepared: Prepared, reason: str) -> None:
-        _, body = serialize(TokenNotDelivered(who=_issued(prepared).who, jti=prepared.jti, reason=reason))
+        _, body = serialize(TokenNotDelivered(who=issued(prepared).who, jti=prepared.jti, reason=reason))
         self.registers.live.commit(Commit(record=body))
 
 
@@ -204,83 +323,59 @@ def _access_request(grant: Grant, caller: AuthenticatedClient, agent: Held[Agent
     return grant.access_request(caller, agent, certain=certain)
 
 
+def _not_denied(verdict: Permit | Denial | NeedsHuman, grant: Grant) -> Permit | NeedsHuman:
+    """What goes on: a permit, or what a human can be asked about here and now. Raises what is answered otherwise."""
+    match verdict:
+        case Denial():
+            raise verdict.error
+        case NeedsHuman() if (refusal := _instead_of_asking(verdict, grant)) is not None:
+            refusal.extra |= {"layer": refusal.layer, "policy": " ".join(verdict.policies), **verdict.way_out}
+            raise refusal
+        case _:
+            return verdict
+
+
+def _instead_of_asking(needed: NeedsHuman, grant: Grant) -> OAuthError | None:
+    wanted = "wanted by " + ", ".join(needed.policies)
+    if grant.approval is not None:
+        return AccessDenied(wanted + ", of which she was not told", layer="approval")
+    if grant.at_browser and needed.wants_sign_in_only:
+        refusal = InsufficientUserAuthentication(wanted)
+        refusal.extra |= {"max_age": needed.max_age or 0, "acr_values": ACR_PASSWORD}
+        return refusal
+    if grant.at_browser and needed.access.target.kind is TokenKind.HANDOVER:
+        # What an agent passes to itself goes nowhere yet: it names the resource, and is asked about that.
+        return AccessDenied(wanted + ", for a hand-over to itself", layer="approval")
+    return None
+
+
+def _pending(pending: Pending, needed: NeedsHuman) -> AuthorizationPending:
+    """The answer that holds a grant up until a human has said yes."""
+    error = AuthorizationPending("asked")
+    error.extra |= {**pending.answer(), "policy": " ".join(needed.policies), **needed.way_out}
+    if needed.max_age is not None:
+        error.extra |= {"max_age": needed.max_age, "acr_values": ACR_PASSWORD}
+    if pending.audit_id is not None:
+        error.extra["audit_id"] = pending.audit_id
+    return error
+
+
+def _touch(access: AccessRequest) -> Touch | None:
+    """A delegated token for a resource leaves its labels with the task, and where it has been."""
+    if access.task is None:
+        return None
+    new: list[str] = []
+    if access.target.resource is not None:
+        new = sorted((access.touches | {at(access.target.audience)}) - access.history.labels)
+    return Touch(access.task.value.id, access.history.size, new, access.task.value.deadline + REMEMBER)
+
+
+def _limited(access: AccessRequest) -> tuple[Task, Consent | None] | None:
+    """Whose limits a token counts against: an API's, of a task and the consent it runs under."""
+    if access.task is None or access.target.resource is None:
+        return None
+    return access.task.value, access.consent.value if access.consent is not None else None
+
+
 def _versions(*held: Held[Any] | None) -> dict[Thing, int]:
     return {one.thing: one.reading.version for one in held if one is not None}
-
-
-def _who(caller: AuthenticatedClient, agent: Held[Agent] | None) -> Who:
-    if agent is None:
-        return Who(client=caller.client.client_id)
-    return Who(actors=(agent.value.uri,), client=caller.client.client_id, owner=agent.value.owner)
-
-
-def _refused(
-    refusal: OAuthError,
-    grant: Grant,
-    caller: AuthenticatedClient,
-    agent: Held[Agent] | None,
-    access: AccessRequest | None,
-    layers: Layers,
-) -> TokenRefused:
-    """What is known when it is refused: before the grant has read its evidence, only who asks for what."""
-    who, asked = _who(caller, agent), _asked(grant.request)
-    if access is not None:
-        who = replace(who, human=access.human, actors=tuple(actor.sub for actor in access.authority.chain.actors) or who.actors)
-    return TokenRefused(
-        who=who,
-        grant_type=grant.name.value,
-        error=str(refusal.error),
-        layer=refusal.layer,
-        reason=refusal.reason,
-        asked=asked,
-        parent=access.lineage.parents[0] if access is not None and access.lineage.parents else None,
-        consent=access.lineage.consent if access is not None else None,
-        task=access.task.value.id if access is not None and access.task is not None else None,
-        layers=layers,
-    )
-
-
-def _asked(request: ProtocolRequest) -> dict[str, Any]:
-    """What was asked for, in the caller's words, cut to a length; never a token, code or secret."""
-    words = {name: request.one(name) for name in ("scope", "requested_token_type", "subject_token_type", "task_id")}
-    asked: dict[str, Any] = {name: value[:500] for name, value in words.items() if value is not None}
-    targets = [target[:500] for target in (*request.many("resource"), *request.many("audience"))][:16]
-    if targets:
-        asked["target"] = targets
-    return asked
-
-
-def _issued(prepared: Prepared) -> TokenIssued:
-    access = prepared.permit.access
-    agent = access.agent.value if access.agent is not None else None
-    actors = tuple(actor.sub for actor in access.authority.chain.actors) or ((agent.uri,) if agent is not None else ())
-    issues = [name for name, given in (("id_token", "openid" in access.openid), ("refresh_token", access.refreshable_until)) if given]
-    asked: dict[str, Any] = {}
-    if access.asked.scope is not None:
-        asked["scope"] = sorted(access.asked.scope)
-    if access.asked.pairs is not None:
-        asked["pairs"] = by_resource(access.asked.pairs)
-    return TokenIssued(
-        who=Who(
-            actors=actors,
-            human=access.human,
-            client=access.client.value.client_id,
-            owner=agent.owner if agent is not None else None,
-        ),
-        grant_type=access.grant_type.value,
-        token=access.target.kind.value,
-        jti=prepared.jti,
-        audience=access.target.audience,
-        scope=by_resource(access.authority.pairs),
-        asked=asked,
-        expires_at=access.authority.end,
-        parent=access.lineage.parents[0] if access.lineage.parents else None,
-        consent=access.lineage.consent,
-        task=access.task.value.id if access.task is not None else None,
-        family=access.lineage.family,
-        session=access.lineage.session,
-        generation=access.lineage.generation,
-        key=prepared.key.kid,
-        layers=prepared.permit.layers,
-        issues=issues,
-    )

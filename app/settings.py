@@ -33,11 +33,14 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=1, le=65535)
     """Port that gunicorn listens on."""
 
+    policy_second_person: bool = False
+    """Whether a policy is activated by another operator than the one who wrote it."""
+
     workers: int = Field(2, ge=1, le=64)
     """gunicorn worker processes."""
 
     threads: int = Field(4, ge=1, le=64)
-    """Threads of each worker."""
+    """Threads of each worker, for answers that may take a while."""
 
     var_dir: Path = Path("var")
     """Where the embedded database, the embedded Valkey, checkpoints and lock files live."""
@@ -90,6 +93,9 @@ class Settings(BaseSettings):
     request_uri_lifetime: int = Field(90, ge=10, le=600)
     """Seconds a pushed authorization request may wait (RFC 9126 §2.2)."""
 
+    approval_lifetime: int = Field(600, ge=60, le=3000)
+    """Seconds a human has to answer an agent's question, where the agent does not say (`requested_expiry`)."""
+
     refresh_lifetime: int = Field(30 * 86400, ge=60)
     """Seconds a refresh token family lives at most; for an agent its consent is the tighter bound."""
 
@@ -99,11 +105,47 @@ class Settings(BaseSettings):
     max_depth: int = Field(4, ge=1, le=8)
     """`act` objects a delegated token may nest."""
 
+    instance_hours: int = Field(24, ge=1, le=168)
+    """Hours a running copy of an agent may live at most; each trust and enrolment says how many it gives."""
+
+    instances_per_agent: int = Field(100, ge=1, le=10_000)
+    """Running copies of one agent that may live at once."""
+
+    fetch_loopback: bool = False
+    """Lets URLs be fetched from this machine, and from it over http. Development only."""
+
     session_idle: int = Field(8 * 3600, ge=60)
     """Seconds without a request after which a sign-in session ends."""
 
     session_lifetime: int = Field(24 * 3600, ge=60)
     """Seconds after which a sign-in session ends in any case."""
+
+    dpop_nonce: bool = False
+    """DPoP proofs must contain a nonce of ours (RFC 9449 §8): proofs made in advance are good for nothing."""
+
+    mtls_port: int = Field(0, ge=0, le=65535)
+    """Port on which gunicorn itself terminates TLS and asks for client certificates (RFC 8705). 0: none."""
+
+    mtls_bind_host: str = "127.0.0.1"
+    """Address of that port. Clients connect to it directly: what stands between must not terminate TLS."""
+
+    mtls_certificate: Path | None = None
+    """The server's certificate and what it needs of its chain, PEM."""
+
+    mtls_key: Path | None = None
+    """The certificate's private key, PEM, without a password."""
+
+    mtls_client_ca: Path | None = None
+    """The authorities whose client certificates are taken, PEM."""
+
+    mtls_workers: int = Field(1, ge=1, le=64)
+    """gunicorn worker processes for that port."""
+
+    mtls_url: str = ""
+    """Where clients find what takes their certificates (`mtls_endpoint_aliases`). Empty: the issuer's host with `mtls_port`."""
+
+    client_certificate_header: str = Field("", pattern=r"^([A-Za-z][A-Za-z0-9-]{1,63})?$")
+    """The header in which a trusted proxy passes on the client certificate it has verified. Empty: no header is believed."""
 
     rate_client: int = Field(6000, ge=0)
     """Token and pushed authorization requests a client may make in a minute, over all workers. 0: no limit."""
@@ -138,19 +180,48 @@ class Settings(BaseSettings):
         if parts.scheme == "http" and (self.environment == "production" or parts.hostname not in LOOPBACK_HOSTS):
             raise ValueError("DEPUTY_ISSUER must be https; http is for a loopback address in development only")
         object.__setattr__(self, "issuer", issuer)
+        self._safe_certificates(parts.hostname)
         if not self.database_url:
             object.__setattr__(self, "database_url", f"sqlite:///{self.var_dir.resolve() / 'deputy.sqlite'}")
         if self.environment == "production":
             self._safe_in_production()
         return self
 
+    def _safe_certificates(self, host: str) -> None:
+        if self.client_certificate_header and not self.trusted_proxies:
+            raise ValueError(
+                "DEPUTY_CLIENT_CERTIFICATE_HEADER needs DEPUTY_TRUSTED_PROXIES: without a proxy in front anybody could send it"
+            )
+        if self.mtls_port and not (self.mtls_certificate and self.mtls_key and self.mtls_client_ca):
+            raise ValueError("DEPUTY_MTLS_PORT needs DEPUTY_MTLS_CERTIFICATE, DEPUTY_MTLS_KEY and DEPUTY_MTLS_CLIENT_CA")
+        if self.mtls_port == self.port:
+            raise ValueError("DEPUTY_MTLS_PORT is another than DEPUTY_PORT")
+        if self.mtls_port and not self.mtls_url:
+            object.__setattr__(self, "mtls_url", f"https://{f'[{host}]' if ':' in host else host}:{self.mtls_port}")
+        if not self.mtls_url:
+            return
+        if not self.mutual_tls:
+            raise ValueError(
+                "DEPUTY_MTLS_URL needs DEPUTY_MTLS_PORT or DEPUTY_CLIENT_CERTIFICATE_HEADER: nothing would take certificates there"
+            )
+        parts = urlsplit(self.mtls_url)
+        if parts.scheme != "https" or not parts.hostname or parts.path or parts.query or parts.fragment:
+            raise ValueError("DEPUTY_MTLS_URL must be an https URL without a path, trailing slash, query or fragment")
+
     def _safe_in_production(self) -> None:
         if self.demo:
             raise ValueError("DEPUTY_DEMO puts people with known passwords into the database; production refuses it")
+        if self.fetch_loopback:
+            raise ValueError("DEPUTY_FETCH_LOOPBACK lets the server fetch from its own machine; production refuses it")
         if not self.key_encryption_key.get_secret_value() and self.key_encryption_key_file is None:
             raise ValueError("production needs DEPUTY_KEY_ENCRYPTION_KEY or DEPUTY_KEY_ENCRYPTION_KEY_FILE")
         if not self.redis_url and not self.allow_embedded:
             raise ValueError("production needs DEPUTY_REDIS_URL, or DEPUTY_ALLOW_EMBEDDED=1 to keep the embedded Valkey")
+
+    @property
+    def mutual_tls(self) -> bool:
+        """Whether client certificates are taken at all."""
+        return bool(self.mtls_port or self.client_certificate_header)
 
     @property
     def secure(self) -> bool:

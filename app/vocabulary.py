@@ -5,18 +5,20 @@ from __future__ import annotations
 import re
 import secrets
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
 
 class GrantType(StrEnum):
-    """`grant_type` values served at the token endpoint (RFC 6749 §4, RFC 8693 §2.1)."""
+    """`grant_type` values served at the token endpoint (RFC 6749 §4, RFC 7523 §2.1, RFC 8693 §2.1)."""
 
     AUTHORIZATION_CODE = "authorization_code"
     CLIENT_CREDENTIALS = "client_credentials"
     REFRESH_TOKEN = "refresh_token"
+    JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
     TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+    CIBA = "urn:openid:params:grant-type:ciba"
 
 
 class TokenTypeURI(StrEnum):
@@ -35,15 +37,17 @@ class JWTType(StrEnum):
     ID_TOKEN = "JWT"
     CLIENT_ASSERTION = "client-authentication+jwt"
     INTROSPECTION = "token-introspection+jwt"
+    DPOP_PROOF = "dpop+jwt"
     CHECKPOINT = "checkpoint+jwt"
 
 
 class AuthMethod(StrEnum):
-    """`token_endpoint_auth_method` values (RFC 7591 §2, OIDC Core §9)."""
+    """`token_endpoint_auth_method` values (RFC 7591 §2, OIDC Core §9, RFC 8705 §2.1.1)."""
 
     PRIVATE_KEY_JWT = "private_key_jwt"
     CLIENT_SECRET_BASIC = "client_secret_basic"
     CLIENT_SECRET_POST = "client_secret_post"
+    TLS_CLIENT_AUTH = "tls_client_auth"
     NONE = "none"
 
 
@@ -55,9 +59,19 @@ class ClientKind(StrEnum):
     RESOURCE = "resource"
 
 
-class AgentState(StrEnum):
-    """Lifecycle of an agent. Only an active one authenticates; retired is for ever."""
+class Role(StrEnum):
+    """What office a human holds. Whoever owns an agent answers for it without holding any."""
 
+    MEMBER = "member"
+    AUDITOR = "auditor"
+    """Reads everything and changes nothing."""
+    OPERATOR = "operator"
+
+
+class AgentState(StrEnum):
+    """Lifecycle of an agent. Only an active one authenticates; a draft waits for an operator; retired is for ever."""
+
+    DRAFT = "draft"
     ACTIVE = "active"
     SUSPENDED = "suspended"
     RETIRED = "retired"
@@ -134,9 +148,63 @@ def parse_scope(text: str) -> ScopeSet:
     return frozenset(tokens)
 
 
+def by_resource(pairs: Pairs) -> Mapping[str, list[str]]:
+    """Pairs as the ledger and the pages say them: scopes by resource, both in order."""
+    return {uri: sorted(p.scope for p in pairs if p.resource == uri) for uri in sorted({p.resource for p in pairs})}
+
+
+LABEL = re.compile(r"[a-z][a-z0-9:._-]{0,63}")
+UNKNOWN_LABEL = "unknown"
+"""What a task has touched that was opened anew after live state was lost: it may be anything."""
+
+
+def is_label(text: str) -> bool:
+    """Whether it is a label: a short word for a department, a class of data, or an effect such as `external-send`."""
+    return LABEL.fullmatch(text) is not None
+
+
 def format_scope(scope: Iterable[str]) -> str:
     """A `scope` value: space-separated, in an order that does not change from one answer to the next."""
     return " ".join(sorted(scope))
+
+
+class ConfirmationMethod(StrEnum):
+    """Members of `cnf` (RFC 7800 §3.1): what whoever uses a token must hold."""
+
+    JKT = "jkt"
+    """A key, proven by DPoP; its RFC 7638 thumbprint (RFC 9449 §6.1)."""
+    X5T_S256 = "x5t#S256"
+    """A certificate, used in mutual TLS; its SHA-256 thumbprint (RFC 8705 §3.1)."""
+
+
+class Confirmation(NamedTuple):
+    """What a token is bound to: one key or one certificate, never both (RFC 7800 §3.1)."""
+
+    method: ConfirmationMethod
+    thumbprint: str
+
+    @classmethod
+    def parse(cls, cnf: object) -> Confirmation:
+        """What a `cnf` claim says. Raises ValueError for any other: what is bound in a way unknown here is no bearer's."""
+        if not isinstance(cnf, Mapping) or len(cnf) != 1:
+            raise ValueError("malformed cnf")
+        ((method, thumbprint),) = cnf.items()
+        if not isinstance(thumbprint, str) or not THUMBPRINT.fullmatch(thumbprint):
+            raise ValueError("malformed cnf")
+        return cls(ConfirmationMethod(method), thumbprint)
+
+    def claim(self) -> dict[str, str]:
+        """The `cnf` claim."""
+        return {self.method.value: self.thumbprint}
+
+
+THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
+"""A SHA-256 thumbprint, as `dpop_jkt` and the members of `cnf` have it."""
+
+
+def token_type(confirmation: Confirmation | None) -> str:
+    """`token_type` by what a token is bound to: mutual TLS has no type of its own (RFC 6750 §6.1.1, RFC 9449 §5, RFC 8705 §3)."""
+    return "DPoP" if confirmation is not None and confirmation.method is ConfirmationMethod.JKT else "Bearer"
 
 
 def new_id(prefix: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, Index, Integer, String
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Boolean, Index, Integer, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database import Base
@@ -12,7 +14,7 @@ class AgentRow(Base):
     """An AI agent: an identity of its own, an owner, a purpose, a ceiling. `uri` is its `sub`, `act.sub` and `aud`."""
 
     __tablename__ = "agent"
-    __table_args__ = (Index("ix_agent_owner", "owner"),)
+    __table_args__ = (Index("ix_agent_owner", "owner"), Index("ix_agent_name", "name", "id"))
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     uri: Mapped[str] = mapped_column(String(300), unique=True)
@@ -41,3 +43,45 @@ class EntitlementRow(Base):
     agent: Mapped[str] = mapped_column(String(64), primary_key=True)
     audience: Mapped[str] = mapped_column(String(500), primary_key=True)
     target: Mapped[str] = mapped_column(String(500), primary_key=True)
+
+
+class EnrolmentRow(Base):
+    """A one-time code with which one running copy of an agent may register its key. `used_at` is set by one conditional UPDATE."""
+
+    __tablename__ = "enrolment"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    code_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    client_id: Mapped[str] = mapped_column(String(64))
+    born: Mapped[int] = mapped_column(Integer)
+    """Epoch of the client when it was made: what ends the agent ends it."""
+    hours: Mapped[int] = mapped_column(Integer)
+    """How long the copy may live."""
+    made_at: Mapped[int] = mapped_column(BigInteger)
+    expires_at: Mapped[int] = mapped_column(BigInteger)
+    used_at: Mapped[int | None] = mapped_column(BigInteger, default=None)
+
+
+class TrustRow(Base):
+    """An issuer whose word about a workload with these claims is taken for one agent."""
+
+    __tablename__ = "trust"
+    __table_args__ = (Index("ix_trust_issuer", "issuer"),)
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    issuer: Mapped[str] = mapped_column(String(500))
+    client_id: Mapped[str] = mapped_column(String(64))
+    """Of the agent it is taken for."""
+    jwks: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    """The issuer's public keys, where they are not fetched."""
+    jwks_uri: Mapped[str] = mapped_column(String(2000), default="")
+    audience: Mapped[str] = mapped_column(String(500))
+    algorithms: Mapped[list[str]] = mapped_column(JSON)
+    claims: Mapped[dict[str, str]] = mapped_column(JSON)
+    """Each must be there with exactly this value; a name that begins with "/" is a JSON Pointer (RFC 6901)."""
+    max_age: Mapped[int] = mapped_column(Integer)
+    """Seconds after `iat`."""
+    hours: Mapped[int] = mapped_column(Integer)
+    """How long an instance lives that is born of it."""
+    enabled: Mapped[bool] = mapped_column(Boolean, default=True)
+    made_at: Mapped[int] = mapped_column(BigInteger)

@@ -26,6 +26,8 @@ class Who:
     """The human who answers for the current agent."""
     operator: str | None = None
     """The operator who did it, for deeds of administration; `command line` from the shell of the server."""
+    instance: str | None = None
+    """Which running copy of the current agent, where it is told apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +57,36 @@ class TokenIssued(Event):
     asked: Mapping[str, Any]
     expires_at: int
     parent: str | None = None
+    parents: Sequence[str] = ()
+    """`jti`s of all it was derived from, the nearest first."""
     consent: str | None = None
     task: str | None = None
     family: str | None = None
     session: str | None = None
     generation: int = 0
+    hangs_on: Mapping[str, int] = field(default_factory=dict)
+    """The things it dies with, and the epoch of each it was born under."""
     key: str = ""
+    jkt: str | None = None
+    """RFC 7638 thumbprint of the key it is bound to."""
+    x5t_s256: str | None = None
+    """SHA-256 thumbprint of the certificate it is bound to (RFC 8705 §3.1)."""
     layers: Sequence[Mapping[str, Any]] = ()
     """What each layer took away: pairs, or the end or depth it set."""
+    policies: int = 0
+    """Version of the policy set it was decided under."""
+    question: Mapping[str, Any] | None = None
+    """What the policies were asked, in full: replay asks it again."""
+    evidence: Mapping[str, Any] | None = None
+    """What it began with, before the first layer: `scope` by resource, `end`, `depth`, the `actor_token`'s jti."""
+    labels: Sequence[str] = ()
+    """What its task has touched with it: labels of the resource and of the scopes granted."""
     issues: Sequence[str] = ()
     """What came with it: `id_token`, `refresh_token`."""
+    approval: str | None = None
+    """The approval that it used up."""
+    limits: Mapping[str, Any] | None = None
+    """What it is limited to: `amount`, which all amounts of its task may add up to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +106,19 @@ class TokenRefused(Event):
     task: str | None = None
     layers: Sequence[Mapping[str, Any]] = ()
     """What the layers before the one that refused had taken away."""
+    question: Mapping[str, Any] | None = None
+    """What the policies were asked, where it came to that."""
+    evidence: Mapping[str, Any] | None = None
+    """As in `token.issued`; absent when the evidence itself was refused."""
+    audience: str | None = None
+    """Where it was to be good, once that was known."""
+    family: str | None = None
+    policies: int | None = None
+    """Version of the policy set in force, when the policies refused."""
+    forbidden_by: Sequence[str] | None = None
+    """Which policies forbade it."""
+    approval: str | None = None
+    """The approval that the agent asked with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +158,32 @@ class ReplayDetected(Event):
 
 @dataclass(frozen=True, slots=True)
 class Revoked(Event):
-    """Authority ended. `target`: the id of what `kind` names: token, family, task, consent, session, agent, client, human, resource, key, deployment."""
+    """Authority ended. `target`: the id of what `kind` names: token, family, task, consent, session, agent, instance, client, human, resource, key, deployment."""
 
     name: ClassVar[str] = "revoked"
 
     kind: str
     target: str
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationCounted(Event):
+    """What a revocation ended, counted after it held and the ledger had everything issued before it."""
+
+    name: ClassVar[str] = "revocation.counted"
+
+    kind: str
+    target: str
+    tokens: int
+    consents: int
+    tasks: int
+    agents: int
+    humans: int
+    entry: int
+    """The number of the last entry that was counted up to."""
+    complete: bool
+    """False: not everything issued before had arrived in the ledger, there may have been more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +237,10 @@ class ConsentGiven(Event):
     """SHA-256 of what was on the page."""
     task: str | None = None
     app: str | None = None
+    session: str | None = None
+    """The sign-in session in which it was given, also where it does not hang on it."""
+    limits: Mapping[str, Any] | None = None
+    """What all tasks under it may use up together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +252,7 @@ class ConsentNarrowed(Event):
     consent: str
     scope: Mapping[str, Sequence[str]]
     until: int
+    limits: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +260,24 @@ class ConsentWithdrawn(Event):
     """A consent ended; everything under it is dead."""
 
     name: ClassVar[str] = "consent.withdrawn"
+
+    consent: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentPaused(Event):
+    """A human keeps what she allowed from being used; tokens under it are dead."""
+
+    name: ClassVar[str] = "consent.paused"
+
+    consent: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentResumed(Event):
+    """What was paused may be used again. Nothing of before lives again."""
+
+    name: ClassVar[str] = "consent.resumed"
 
     consent: str
 
@@ -214,6 +291,131 @@ class TaskOpened(Event):
     task: str
     consent: str
     cause: str
+    purpose: str = ""
+    scope: Mapping[str, Sequence[str]] | None = None
+    """What a named task narrows its consent to, by resource."""
+    until: int | None = None
+    limits: Mapping[str, Any] | None = None
+    labels: Sequence[str] | None = None
+    """What the task before it had touched, and it therefore has."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRefused(Event):
+    """An agent asked for a task and did not get it."""
+
+    name: ClassVar[str] = "task.refused"
+    outcome: ClassVar[Outcome] = Outcome.DENY
+
+    error: str
+    layer: str
+    reason: str
+    asked: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskReported(Event):
+    """A resource says what was done with a token of the task."""
+
+    name: ClassVar[str] = "task.reported"
+
+    task: str
+    jti: str
+    resource: str
+    action: str
+    labels: Sequence[str]
+    amount: Mapping[str, str] | None = None
+    reference: str | None = None
+    """The resource's own id of the event."""
+    consent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalAsked(Event):
+    """A human is asked whether one token may be issued. Nothing is issued until she says yes."""
+
+    name: ClassVar[str] = "approval.asked"
+
+    approval: str
+    grant_type: str
+    """How it was asked for: by a grant that a policy held up, or straight, by CIBA."""
+    audience: str
+    scope: Mapping[str, Sequence[str]]
+    """What would be issued, by resource."""
+    consent: str
+    task: str
+    until: int
+    """Seconds since 1970 until when she can answer."""
+    parameters: str
+    """SHA-256 of exactly what was asked."""
+    forbidden_by: Sequence[str] | None = None
+    """The policies that forbid it unless she says yes; absent where the agent asks of its own accord."""
+    policies: int = 0
+    """Version of the policy set it was decided under."""
+    max_age: int | None = None
+    """Seconds since her sign-in at most when she says yes."""
+    layers: Sequence[Mapping[str, Any]] = ()
+    question: Mapping[str, Any] | None = None
+    """What the policies were asked."""
+    evidence: Mapping[str, Any] | None = None
+    """As in `token.issued`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalAllowed(Event):
+    """She said yes, to all or to less."""
+
+    name: ClassVar[str] = "approval.allowed"
+    outcome: ClassVar[Outcome] = Outcome.PERMIT
+
+    approval: str
+    scope: Mapping[str, Sequence[str]]
+    """What she allowed, by resource."""
+    shown: str
+    """SHA-256 of what was on the page."""
+    parameters: str
+    session: str
+    auth_time: int
+    """When she had signed in, in seconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalDenied(Event):
+    """She said no, or an operator did."""
+
+    name: ClassVar[str] = "approval.denied"
+    outcome: ClassVar[Outcome] = Outcome.DENY
+
+    approval: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalExpired(Event):
+    """The agent came back after the time to answer, or to use the answer, was over; or what it hung on had ended."""
+
+    name: ClassVar[str] = "approval.expired"
+    outcome: ClassVar[Outcome] = Outcome.DENY
+
+    approval: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRedeemed(Event):
+    """The agent used it up. `token.issued` has its one token."""
+
+    name: ClassVar[str] = "approval.redeemed"
+
+    approval: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalReturned(Event):
+    """It was used up, and no token came of it: the agent was told so and may come again in time."""
+
+    name: ClassVar[str] = "approval.returned"
+
+    approval: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +460,34 @@ class Registered(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class InstanceRegistered(Event):
+    """A running copy of an agent registered a key of its own."""
+
+    name: ClassVar[str] = "instance.registered"
+    outcome: ClassVar[Outcome] = Outcome.PERMIT
+
+    instance: str
+    via: str
+    under: str
+    jkt: str
+    expires_at: int
+    subject: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceRefused(Event):
+    """Somebody with a real enrolment code was refused; no instance was registered."""
+
+    name: ClassVar[str] = "instance.refused"
+    outcome: ClassVar[Outcome] = Outcome.DENY
+
+    under: str
+    error: str
+    layer: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Changed(Event):
     """Something of the register was changed. `target`: its id. `what` names the fields, never a secret."""
 
@@ -266,6 +496,102 @@ class Changed(Event):
     kind: str
     target: str
     what: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyMoved(Event):
+    """A version of a policy was added, activated or retired. `rule`: the law, contract or code it carries out."""
+
+    name: ClassVar[str] = "policy.moved"
+
+    policy: str
+    version: int
+    move: str
+    rule: str
+    policies: int | None = None
+    """Version of the policy set that this made; decisions name it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenForbidden(Event):
+    """A policy changed after the token was issued, and forbids it now."""
+
+    name: ClassVar[str] = "token.forbidden"
+    outcome: ClassVar[Outcome] = Outcome.DENY
+
+    jti: str
+    resource: str
+    reason: str
+    policies: int
+    """Version of the policy set that forbids it."""
+    task: str | None = None
+    consent: str | None = None
+    question: Mapping[str, Any] | None = None
+    forbidden_by: Sequence[str] = ()
+    """Which policies."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallPermitted(Event):
+    """A resource asked whether it may carry out one call with a token, and was told yes. Nothing was taken or touched by it."""
+
+    name: ClassVar[str] = "call.permitted"
+    outcome: ClassVar[Outcome] = Outcome.PERMIT
+
+    jti: str
+    resource: str
+    action: str
+    object: Mapping[str, str] | None = None
+    """`type` and `id` of what it is done to, in the resource's own ids."""
+    amount: Mapping[str, str] | None = None
+    reference: str | None = None
+    task: str | None = None
+    consent: str | None = None
+    policies: int = 0
+    question: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallConsumed(Event):
+    """The same, and it counts as done: its labels are touched, and a use and its amount are taken."""
+
+    name: ClassVar[str] = "call.consumed"
+    outcome: ClassVar[Outcome] = Outcome.PERMIT
+
+    jti: str
+    resource: str
+    action: str
+    object: Mapping[str, str] | None = None
+    amount: Mapping[str, str] | None = None
+    labels: Sequence[str] = ()
+    """What the task has touched with it."""
+    reference: str | None = None
+    task: str | None = None
+    consent: str | None = None
+    policies: int = 0
+    question: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallRefused(Event):
+    """A resource asked whether it may carry out one call with a live token, and was told no."""
+
+    name: ClassVar[str] = "call.refused"
+    outcome: ClassVar[Outcome] = Outcome.DENY
+
+    jti: str
+    resource: str
+    action: str
+    layer: str
+    reason: str
+    object: Mapping[str, str] | None = None
+    amount: Mapping[str, str] | None = None
+    task: str | None = None
+    consent: str | None = None
+    policies: int = 0
+    question: Mapping[str, Any] | None = None
+    forbidden_by: Sequence[str] | None = None
+    """Which policies forbade it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,18 +646,36 @@ CATALOGUE: tuple[type[Event], ...] = (
     TokenFirstUsed,
     ReplayDetected,
     Revoked,
+    RevocationCounted,
     RevocationIgnored,
     AuthorizationRefused,
     CodeIssued,
     ConsentGiven,
     ConsentNarrowed,
     ConsentWithdrawn,
+    ConsentPaused,
+    ConsentResumed,
     TaskOpened,
+    TaskRefused,
+    TaskReported,
+    ApprovalAsked,
+    ApprovalAllowed,
+    ApprovalDenied,
+    ApprovalExpired,
+    ApprovalRedeemed,
+    ApprovalReturned,
     SignedIn,
     SignInFailed,
     SignedOut,
     Registered,
+    InstanceRegistered,
+    InstanceRefused,
     Changed,
+    PolicyMoved,
+    TokenForbidden,
+    CallPermitted,
+    CallConsumed,
+    CallRefused,
     KeyMoved,
     GenerationOpened,
     RecordUnreadable,

@@ -16,7 +16,8 @@ from app.authorization.offer import Offer
 from app.authorization.pushed import once_pushed
 from app.authorization.request import AuthorizationRequest, matches, redirect_host
 from app.clients.models import ClientRow
-from app.delegation.consent import Approval, Consent, Consents, by_resource
+from app.delegation.consent import Approval, Consent, Consents
+from app.delegation.limits import NO_LIMITS, Limits
 from app.errors import InvalidRequest, OAuthError, TemporarilyUnavailable
 from app.humans.models import HumanRow, SessionRow
 from app.humans.sessions import SignIn
@@ -28,7 +29,7 @@ from app.live.things import DEPLOYMENT, Kind, Thing
 from app.policy.access import SignedInAs
 from app.settings import Settings
 from app.tokens.families import Authorization, Families, new_family
-from app.vocabulary import AgentState, Pairs, ScopeSet
+from app.vocabulary import AgentState, Pairs, ScopeSet, by_resource
 
 TICKET_SECONDS = 3600
 """Seconds an answered page is remembered, so that a second submit of it gives nothing."""
@@ -42,6 +43,7 @@ class Decision:
     lifetime: int
     """Seconds from now."""
     away: bool
+    limits: Limits = NO_LIMITS
 
 
 class Answers:
@@ -70,6 +72,8 @@ class Answers:
         pairs = decision.pairs
         if not pairs <= request.pairs or decision.lifetime > offer.lifetimes[-1][0] or decision.lifetime <= 0:
             raise InvalidRequest("more than what was shown")
+        if not decision.limits.within(request.limits):
+            raise InvalidRequest("more than what was shown")
         if (decision.away and not request.away) or (request.pairs and not pairs):
             raise InvalidRequest("not what was shown")
         until = clock.timestamp() + decision.lifetime
@@ -92,6 +96,7 @@ class Answers:
             shown=offer.digest,
             app=request.client.value.client_id if request.handover else None,
             owner=agent.owner if agent is not None else None,
+            limits=decision.limits if agent is not None else NO_LIMITS,
         )
         # Used up first: neither a second submit nor a second tab may leave a second consent.
         self._commit(Commit(once=_marks(request, signed_in, ticket)))
@@ -160,6 +165,7 @@ class Answers:
                 redirect_uri_sent=request.redirect_uri_sent,
                 challenge=request.challenge,
                 nonce=request.nonce,
+                jkt=request.dpop_jkt,
                 expires_at=expires_at(self._settings.code_lifetime),
             )
         )

@@ -10,6 +10,7 @@ import orjson
 from app import clock
 from app.live.commit import Live, Once, Put, held_name
 from app.tokens.families import Authorization, parse_authorization
+from app.vocabulary import Confirmation, ConfirmationMethod
 
 NAMESPACE = "code"
 RETAIN = 900
@@ -25,8 +26,15 @@ class Code:
     redirect_uri_sent: bool
     challenge: str
     nonce: str | None
+    jkt: str | None
+    """`dpop_jkt`: the key that must be proven when it is redeemed."""
     expires_at: int
     """Seconds since 1970 until which it may be redeemed."""
+
+    @property
+    def confirmation(self) -> Confirmation | None:
+        """What must be proven when it is redeemed."""
+        return Confirmation(ConfirmationMethod.JKT, self.jkt) if self.jkt is not None else None
 
 
 def new_code(code: Code) -> tuple[str, Put]:
@@ -45,6 +53,7 @@ def new_code(code: Code) -> tuple[str, Put]:
         "redirect_uri_sent": code.redirect_uri_sent,
         "challenge": code.challenge,
         "nonce": code.nonce,
+        "jkt": code.jkt,
         "expires_at": code.expires_at,
     }
     return value, Put(NAMESPACE, value, orjson.dumps(held), RETAIN)
@@ -70,6 +79,7 @@ def read_code(live: Live, value: str) -> Code | None:
         redirect_uri_sent=held["redirect_uri_sent"],
         challenge=held["challenge"],
         nonce=held["nonce"],
+        jkt=held.get("jkt"),
         expires_at=held["expires_at"],
     )
 

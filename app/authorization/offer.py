@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
+from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
@@ -15,6 +17,7 @@ from app.agents.agent import Agent
 from app.agents.models import AgentRow
 from app.authorization.request import AuthorizationRequest, redirect_host
 from app.database import Database
+from app.delegation.limits import in_words
 from app.delegation.models import TaskRow
 from app.humans.models import HumanRow
 from app.humans.sessions import SignIn
@@ -79,6 +82,13 @@ class Offer:
     depth: int
     used_before: int
     suspicious_name: bool
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    """What the agent proposes, as it was sent; the human may lower it."""
+
+    @property
+    def limit_words(self) -> tuple[str, ...]:
+        """The limits in plain words."""
+        return in_words(self.limits)
 
     @property
     def digest(self) -> str:
@@ -127,6 +137,7 @@ class Offers:
             depth=min(in_a_row, agent.max_depth, self._settings.max_depth) if agent is not None else 0,
             used_before=int(used),
             suspicious_name=mixes_scripts(name),
+            limits=request.limits.stored(),
         )
 
     def _lifetimes(self) -> tuple[tuple[int, str], ...]:

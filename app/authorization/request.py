@@ -11,6 +11,7 @@ import orjson
 
 from app.agents.agent import Agent, Agents
 from app.clients.client import Client, Clients
+from app.delegation.limits import NO_LIMITS, Limits
 from app.errors import (
     InvalidAuthorizationDetails,
     InvalidRequest,
@@ -21,9 +22,10 @@ from app.errors import (
     UnauthorizedClient,
     UnsupportedResponseType,
 )
+from app.keys.strict import json_object
 from app.live.cache import Held
 from app.resources.resource import Resource, Resources
-from app.vocabulary import OPENID_SCOPES, ClientKind, Pair, Pairs, ScopeSet, parse_scope
+from app.vocabulary import OPENID_SCOPES, THUMBPRINT, ClientKind, Pair, Pairs, ScopeSet, parse_scope
 
 CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 LOOPBACK = re.compile(r"http://(127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?(/.*)?")
@@ -33,7 +35,7 @@ MAX_RESOURCES = 16
 SINGLE = (
     "response_type", "client_id", "redirect_uri", "scope", "state", "nonce", "code_challenge", "code_challenge_method",
     "prompt", "max_age", "response_mode", "id_token_hint", "login_hint", "acr_values", "request_uri", "request", "claims",
-    "authorization_details", "dpop_jkt", "display", "ui_locales",
+    "authorization_details", "limits", "dpop_jkt", "display", "ui_locales",
 )  # fmt: skip
 PROMPTS = frozenset({"none", "login", "consent", "select_account"})
 
@@ -75,6 +77,10 @@ class AuthorizationRequest:
     prompt: frozenset[str]
     max_age: int | None
     id_token_hint: str | None
+    dpop_jkt: str | None
+    """RFC 7638 thumbprint of the key that the code is to be bound to (RFC 9449 §10)."""
+    limits: Limits = NO_LIMITS
+    """What the agent proposes that all its work under the consent may use up; the human may lower it."""
     request_uri: str | None = None
     resources: tuple[Held[Resource], ...] = ()
 
@@ -173,6 +179,8 @@ class Requests:
             prompt=_prompt(parameters),
             max_age=_max_age(parameters),
             id_token_hint=_first(parameters, "id_token_hint"),
+            dpop_jkt=_first(parameters, "dpop_jkt"),
+            limits=_limits(parameters, agent),
             request_uri=request_uri,
             resources=resources,
         )
@@ -222,9 +230,9 @@ def _check_form(parameters: Parameters) -> None:
     if _first(parameters, "request") is not None:
         raise RequestNotSupported("request objects are not supported")
     if _first(parameters, "authorization_details") is not None:
-        raise InvalidAuthorizationDetails("not supported at the authorization endpoint; use resource and scope")
-    if _first(parameters, "dpop_jkt") is not None:
-        raise InvalidRequest("dpop_jkt is not supported")
+        raise InvalidAuthorizationDetails("not supported at the authorization endpoint; use resource, scope and limits")
+    if (jkt := _first(parameters, "dpop_jkt")) is not None and not THUMBPRINT.fullmatch(jkt):
+        raise InvalidRequest("dpop_jkt is not a thumbprint")
     _check_response(parameters)
     for name in ("state", "nonce"):
         # As JSON has it: the nonce must fit into an ID token, which is signed when there is no saying no any more.
@@ -278,6 +286,18 @@ def _pairs(ceiling: Pairs, scope: ScopeSet | None, targets: list[Held[Resource] 
     if not whole and named - {pair.resource for pair in pairs}:
         raise InvalidTarget("nothing may be asked for one of the resources")
     return pairs
+
+
+def _limits(parameters: Parameters, agent: Held[Agent] | None) -> Limits:
+    text = _first(parameters, "limits")
+    if text is None:
+        return NO_LIMITS
+    if agent is None:
+        raise InvalidRequest("limits are of what agents do", layer="limit")
+    try:
+        return Limits.parse(json_object(text.encode("utf-8", "surrogatepass")))
+    except ValueError as error:
+        raise InvalidRequest(str(error), layer="limit") from None
 
 
 def _prompt(parameters: Parameters) -> frozenset[str]:

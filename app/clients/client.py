@@ -13,7 +13,7 @@ from app.live.cache import Cache, Held, beside
 from app.live.commit import Live
 from app.live.models import ThingRow, read_thing, reading_of
 from app.live.things import Kind, Thing
-from app.vocabulary import AuthMethod, ClientKind, Pair, Pairs, SigningAlg
+from app.vocabulary import AuthMethod, ClientKind, ConfirmationMethod, Pair, Pairs, SigningAlg
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,10 @@ class Client:
     native: bool
     pairs: Pairs
     enabled: bool
+    certificate_name: str = ""
+    """`san_uri:…` or `san_dns:…`."""
+    bound: frozenset[ConfirmationMethod] = frozenset()
+    """How its tokens must be bound, in one of these ways; empty: it may have bearer tokens."""
 
     @property
     def confidential(self) -> bool:
@@ -93,5 +97,7 @@ def load_client(session: Session, client_id: str) -> Held[Client] | None:
         native=row.native,
         pairs=frozenset(Pair(*pair) for pair in row.pairs),
         enabled=row.enabled,
+        certificate_name=row.certificate_name,
+        bound=frozenset(map(ConfirmationMethod, row.bound)),
     )
     return Held(client, Thing(Kind.CLIENT, client_id), reading_of(found[1], found[2]))

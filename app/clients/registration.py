@@ -9,16 +9,18 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from app import clock
+from app.clients.certificate import SAN_DNS, SAN_URI
 from app.clients.models import ClientRow
 from app.clients.secrets import hash_secret, new_secret
 from app.errors import Refused
 from app.keys.verifier import import_client_keys
 from app.live.deeds import NotYetInForce
-from app.vocabulary import AuthMethod, ClientKind, is_plain, new_id
+from app.vocabulary import AuthMethod, ClientKind, ConfirmationMethod, is_plain, new_id
 
 MAX_NAME = 200
 MAX_URI = 2000
 MAX_URIS = 20
+MAX_CERTIFICATE_NAME = 500
 DAY = 86_400
 
 LOOPBACK_URI = re.compile(r"http://(127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?(/[^\s]*)?")
@@ -60,8 +62,11 @@ def new_client(
     pepper: bytes,
     secret_days: int = 0,
     jwks: Mapping[str, Any] | None = None,
+    certificate_name: str = "",
+    bound: Iterable[ConfirmationMethod] = (),
     redirect_uris: Sequence[str] = (),
     loopback: bool = False,
+    keyless: bool = False,
 ) -> tuple[ClientRow, str | None]:
     """A client's row, and its secret if it has one. Raises `Refused` with a sentence for whoever registers it."""
     check_name(name)
@@ -70,7 +75,9 @@ def new_client(
         kind=kind.value,
         name=name,
         auth_method=auth.value,
-        jwks=check_jwks(jwks, auth),
+        jwks=check_jwks(jwks, auth, keyless=keyless),
+        certificate_name=check_certificate_name(certificate_name, auth),
+        bound=sorted(bound),
         redirect_uris=check_redirect_uris(redirect_uris, native=loopback),
         created_at=clock.timestamp(),
     )
@@ -93,9 +100,12 @@ def check_name(name: str, what: str = "a name", longest: int = MAX_NAME) -> None
         raise Refused(f"{what} has 1 to {longest} characters and no control or invisible ones")
 
 
-def check_jwks(jwks: Mapping[str, Any] | None, auth: AuthMethod) -> dict[str, Any]:
-    """The public keys as they are kept. Raises `Refused`: exactly private_key_jwt has keys."""
-    if (auth is AuthMethod.PRIVATE_KEY_JWT) != bool(jwks and jwks.get("keys")):
+def check_jwks(jwks: Mapping[str, Any] | None, auth: AuthMethod, *, keyless: bool = False) -> dict[str, Any]:
+    """The public keys as they are kept. Raises `Refused`: exactly private_key_jwt has keys, if not those of instances alone."""
+    some = bool(jwks and jwks.get("keys"))
+    if keyless and auth is AuthMethod.PRIVATE_KEY_JWT and not some:
+        return {}
+    if (auth is AuthMethod.PRIVATE_KEY_JWT) != some or (keyless and not some):
         raise Refused("private_key_jwt needs a public key, and no other method takes one")
     if not jwks:
         return {}
@@ -104,6 +114,20 @@ def check_jwks(jwks: Mapping[str, Any] | None, auth: AuthMethod) -> dict[str, An
     except ValueError as error:
         raise Refused(str(error)) from None
     return {"keys": [{name: key[name] for name in KEY_MEMBERS if name in key} for key in jwks["keys"]]}
+
+
+def check_certificate_name(name: str, auth: AuthMethod) -> str:
+    """The name in its certificate as it is kept, `san_uri:…` or `san_dns:…`. Raises `Refused`: exactly tls_client_auth has one."""
+    if (auth is AuthMethod.TLS_CLIENT_AUTH) != bool(name):
+        raise Refused("tls_client_auth needs the name in the certificate, and no other method takes one")
+    kind, _, value = name.partition(":")
+    if name and not (
+        kind in {SAN_URI, SAN_DNS} and len(value) <= MAX_CERTIFICATE_NAME and URI_CHARACTERS.fullmatch(value) and "*" not in value
+    ):
+        raise Refused("the name in a certificate is san_uri:… or san_dns:…, in ASCII, without a wildcard")
+    if kind == SAN_URI and not urlsplit(value).scheme:
+        raise Refused("san_uri: is followed by a URI, such as spiffe://example.org/agent")
+    return name
 
 
 def check_redirect_uris(uris: Iterable[str], *, native: bool) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -18,7 +18,7 @@ from app.keys.store import KeyStore
 from app.live.commit import Live
 from app.live.deeds import Deed, Deeds, NotYetInForce
 from app.live.things import Kind, Thing
-from app.vocabulary import AuthMethod, ClientKind, Pairs, SigningAlg
+from app.vocabulary import AuthMethod, ClientKind, ConfirmationMethod, Pairs, SigningAlg
 
 CheckPairs = Callable[[Session, Pairs], None]
 """Raises `Refused` for a pair that no registered resource has."""
@@ -45,6 +45,7 @@ class AppRegistry:
         id_token_alg: str = "RS256",
         post_logout_redirect_uris: Sequence[str] = (),
         jwks: Mapping[str, Any] | None = None,
+        bound: Iterable[ConfirmationMethod] = (),
         by: Who,
     ) -> Registered:
         """Register an application. Raises `Refused` with a sentence for whoever asked."""
@@ -57,6 +58,7 @@ class AppRegistry:
             auth=_method(auth),
             pepper=self._pepper,
             jwks=jwks,
+            bound=bound,
             redirect_uris=redirect_uris,
             loopback=native,
         )
@@ -69,7 +71,7 @@ class AppRegistry:
         with self._deeds.deed() as deed:
             self._check_pairs(deed.session, pairs)
             deed.session.add(row)
-            what = {"auth": row.auth_method, "pairs": row.pairs, "native": native}
+            what = {"auth": row.auth_method, "pairs": row.pairs, "native": native, "bound": row.bound}
             record(deed.session, RegisteredEvent(who=by, kind=ClientKind.APP.value, target=row.client_id, what=what))
         return Registered(row.client_id, row.client_id, secret)
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from app import clock
+from app.clients.certificate import ClientCertificate
+from app.clients.proof import PresentedProof
 from app.errors import TemporarilyUnavailable
 
 
@@ -17,6 +19,10 @@ class ProtocolRequest:
     authorization: tuple[str, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
     address: str = ""
+    proof: PresentedProof | None = None
+    """What the `DPoP` header holds, if there is one (RFC 9449 §4.1)."""
+    certificate: ClientCertificate | None = None
+    """The client certificate of the connection, where there is one (RFC 8705)."""
     arrived: float = field(default_factory=clock.monotonic)
 
     def check_in_time(self, deadline: float) -> None:

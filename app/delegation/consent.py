@@ -1,25 +1,28 @@
-"""What a human allowed: given on a page, narrowed or withdrawn at any moment, in force at once."""
+"""What a human allowed: given on a page, narrowed, paused or withdrawn at any moment, in force at once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from app import clock
 from app.audit import record
-from app.audit.events import ConsentGiven, ConsentNarrowed, ConsentWithdrawn, Who
+from app.audit.events import ConsentGiven, ConsentNarrowed, ConsentPaused, ConsentResumed, ConsentWithdrawn, Who
+from app.delegation import reserves
+from app.delegation.limits import NO_LIMITS, Limits
 from app.delegation.models import ConsentRow
 from app.delegation.task import open_default_task
 from app.errors import NotFound, Refused
 from app.live.cache import Cache, Held, beside
 from app.live.commit import Live
 from app.live.deeds import Deed, Deeds
+from app.live.footing import Footing, write
 from app.live.models import ThingRow, parse_epochs, read_epochs, reading_of, stored_epochs, unmoved
 from app.live.things import DEPLOYMENT, Kind, Thing
-from app.vocabulary import Pair, Pairs, new_id
+from app.vocabulary import Pair, Pairs, by_resource, new_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +47,13 @@ class Consent:
     """The epochs it was given under; what is derived from it is born under them too."""
     redirect_uri: str = ""
     """Where the page said the browser would go."""
+    paused: bool = False
+    limits: Limits = NO_LIMITS
+    """What all tasks under it may use up together."""
 
     def live(self, now: int) -> bool:
-        """Whether it is neither withdrawn nor run out; `now` in seconds since 1970."""
-        return not self.ended and now < self.until
+        """Whether it is neither withdrawn nor paused nor run out; `now` in seconds since 1970."""
+        return not self.ended and not self.paused and now < self.until
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +75,7 @@ class Approval:
     shown: str
     app: str | None = None
     owner: str | None = None
+    limits: Limits = NO_LIMITS
 
 
 class Consents:
@@ -80,16 +87,20 @@ class Consents:
         self._cache = Cache(live, lambda session, key: _load(session, ConsentRow.id == key))
 
     def find(self, consent_id: str) -> Held[Consent] | None:
-        """The consent, or None."""
-        return self._cache.find(consent_id)
+        """The consent, or None. That it is paused is asked of SQL each time: no refusal is told from memory."""
+        held = self._cache.find(consent_id)
+        if held is not None and held.value.paused:
+            self._cache.drop(consent_id)
+            held = self._cache.find(consent_id)
+        return held
 
     def standing(self, human: str, client_id: str) -> list[Held[Consent]]:
-        """The live consents of that human for that client as SQL has them, the newest first."""
+        """The live consents of that human for that client as SQL has them, the newest first. A paused one is not live."""
         now = clock.timestamp()
         statement = (
             select(ConsentRow.id, ConsentRow.born)
             .where(ConsentRow.human == human, ConsentRow.client_id == client_id)
-            .where(ConsentRow.ended_at.is_(None), ConsentRow.until > now)
+            .where(ConsentRow.ended_at.is_(None), ConsentRow.paused_at.is_(None), ConsentRow.until > now)
             .order_by(ConsentRow.given_at.desc(), ConsentRow.id)
         )
         with self._live.database.reading() as session:
@@ -97,7 +108,7 @@ class Consents:
             return [held for consent_id in ids if (held := _load(session, ConsentRow.id == consent_id)) is not None]
 
     def every(self, human: str | None = None) -> list[Consent]:
-        """Every live consent, or that human's; the newest first."""
+        """Every consent that stands, paused ones too, or that human's; the newest first."""
         statement = (
             select(ConsentRow)
             .where(ConsentRow.ended_at.is_(None), ConsentRow.until > clock.timestamp())
@@ -127,13 +138,19 @@ class Consents:
             amr=list(approval.amr),
             redirect_uri=approval.redirect_uri,
             shown=approval.shown,
+            limits=approval.limits.stored(),
             born=stored_epochs(read_epochs(deed.session, _hangs_on(approval))),
         )
+        footing = Footing(row.born, 0, row.until)
+        write(deed.session, (footing,))
+        row.footing = footing.id
         deed.session.add(row)
         consent = _snapshot(row)
         task = None
         if consent.agent is not None:
-            task = open_default_task(deed.session, consent, self._live.reload_generation().number, "consent")
+            generation = self._live.reload_generation().number
+            task = open_default_task(deed.session, consent, generation, "consent")
+            reserves.begin(deed.session, consent.id, consent.limits, generation)
         record(
             deed.session,
             ConsentGiven(
@@ -146,6 +163,8 @@ class Consents:
                 shown=approval.shown,
                 task=task,
                 app=approval.app,
+                session=approval.session,
+                limits=consent.limits.stored() or None,
             ),
         )
         return consent, task
@@ -153,26 +172,59 @@ class Consents:
     def withdraw(self, consent_id: str, *, by: Who) -> None:
         """End a consent and everything under it, refresh tokens too. Raises NotFound; again is no harm."""
         with self._deeds.deed() as deed:
-            row = _row(deed, consent_id)
-            row.ended_at = row.ended_at or clock.timestamp()
-            deed.end(Thing(Kind.CONSENT, consent_id))
-            record(deed.session, ConsentWithdrawn(who=by, consent=consent_id))
+            end_consent(deed, consent_id, by)
 
-    def narrow(self, consent_id: str, *, pairs: Pairs, until: int, by: Who) -> None:
-        """Make a consent smaller: tokens under it die, refresh tokens go on within what is left. Raises Refused, NotFound."""
+    def narrow(self, consent_id: str, *, pairs: Pairs, until: int, by: Who, limits: Limits | None = None) -> None:
+        """Make a consent smaller: tokens under it die, refresh tokens go on within what is left. Raises Refused, NotFound.
+
+        `limits`: in place of those it has, None leaves them.
+        """
         with self._deeds.deed() as deed:
             row = _row(deed, consent_id)
             held = frozenset(Pair(*pair) for pair in row.pairs)
             if row.ended_at is not None or not pairs or not pairs <= held or until > row.until:
                 raise Refused("a consent can only be made smaller")
             row.pairs, row.until = stored(pairs), until
+            if limits is not None:
+                if not limits.within(Limits.parse(row.limits)):
+                    raise Refused("a consent can only be made smaller")
+                row.limits = limits.stored()
+                reserves.lower(deed.session, consent_id, limits, self._live.reload_generation().number)
             deed.end(Thing(Kind.CONSENT, consent_id))
-            record(deed.session, ConsentNarrowed(who=by, consent=consent_id, scope=by_resource(pairs), until=until))
+            left = row.limits or None
+            event = ConsentNarrowed(who=_over(by, row), consent=consent_id, scope=by_resource(pairs), until=until, limits=left)
+            record(deed.session, event)
+
+    def pause(self, human: str, client_id: str, *, by: Who) -> int:
+        """Keep all that human allowed a client from being used: tokens under it die, nothing is issued until `resume`.
+
+        Returns how many consents that were; again is no harm. What runs out meanwhile runs out.
+        """
+        with self._deeds.deed() as deed:
+            rows = [row for row in _standing_rows(deed, human, client_id) if row.paused_at is None]
+            for row in rows:
+                row.paused_at = clock.timestamp()
+                deed.end(Thing(Kind.CONSENT, row.id))
+                record(deed.session, ConsentPaused(who=_over(by, row), consent=row.id))
+        return len(rows)
+
+    def resume(self, human: str, client_id: str, *, by: Who) -> int:
+        """Let what was paused be used again. Tokens of before stay dead. Returns how many consents that were."""
+        with self._deeds.deed() as deed:
+            rows = [row for row in _standing_rows(deed, human, client_id) if row.paused_at is not None]
+            for row in rows:
+                row.paused_at = None
+                deed.change(Thing(Kind.CONSENT, row.id))
+                record(deed.session, ConsentResumed(who=_over(by, row), consent=row.id))
+        return len(rows)
 
 
-def by_resource(pairs: Pairs) -> Mapping[str, list[str]]:
-    """Pairs as the ledger and the pages say them: scopes by resource, both in order."""
-    return {uri: sorted(p.scope for p in pairs if p.resource == uri) for uri in sorted({p.resource for p in pairs})}
+def end_consent(deed: Deed, consent_id: str, by: Who) -> None:
+    """End a consent and everything under it, inside a deed. Raises NotFound; again is no harm."""
+    row = _row(deed, consent_id)
+    row.ended_at = row.ended_at or clock.timestamp()
+    deed.end(Thing(Kind.CONSENT, consent_id))
+    record(deed.session, ConsentWithdrawn(who=_over(by, row), consent=consent_id))
 
 
 def stored(pairs: Iterable[Pair]) -> list[list[str]]:
@@ -185,6 +237,16 @@ def _row(deed: Deed, consent_id: str) -> ConsentRow:
     if row is None:
         raise NotFound(f"no consent {consent_id}")
     return row
+
+
+def _over(by: Who, row: ConsentRow) -> Who:
+    """Who did it, over whose consent for whom: what an operator does to it is told to her too."""
+    return replace(by, human=by.human or row.human, client=row.client_id)
+
+
+def _standing_rows(deed: Deed, human: str, client_id: str) -> Sequence[ConsentRow]:
+    statement = select(ConsentRow).where(ConsentRow.human == human, ConsentRow.client_id == client_id)
+    return deed.session.scalars(statement.where(ConsentRow.ended_at.is_(None), ConsentRow.until > clock.timestamp())).all()
 
 
 def _load(session: Session, which: ColumnElement[bool]) -> Held[Consent] | None:
@@ -213,6 +275,8 @@ def _snapshot(row: ConsentRow) -> Consent:
         amr=tuple(row.amr),
         born=parse_epochs(row.born),
         redirect_uri=row.redirect_uri,
+        paused=row.paused_at is not None,
+        limits=Limits.parse(row.limits),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import JSON, BigInteger, Boolean, Index, Integer, String
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -12,7 +14,11 @@ class ConsentRow(Base):
     """What a human allowed an agent (or an application) to do, until when."""
 
     __tablename__ = "consent"
-    __table_args__ = (Index("ix_consent_human_client_id", "human", "client_id"),)
+    __table_args__ = (
+        Index("ix_consent_human_client_id", "human", "client_id"),
+        Index("ix_consent_agent", "agent"),
+        Index("ix_consent_footing", "footing"),
+    )
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     human: Mapped[str] = mapped_column(String(64))
@@ -30,18 +36,44 @@ class ConsentRow(Base):
     given_at: Mapped[int] = mapped_column(BigInteger)
     until: Mapped[int] = mapped_column(BigInteger)
     ended_at: Mapped[int | None] = mapped_column(BigInteger, default=None)
+    paused_at: Mapped[int | None] = mapped_column(BigInteger, default=None)
+    """Since when its human keeps it from being used; None while it may be."""
     auth_time: Mapped[int] = mapped_column(BigInteger)
     acr: Mapped[str] = mapped_column(String(64))
     amr: Mapped[list[str]] = mapped_column(JSON)
     redirect_uri: Mapped[str] = mapped_column(String(2000))
     shown: Mapped[str] = mapped_column(String(64))
     """SHA-256 of what the page showed."""
+    limits: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict, server_default="{}")
+    """What all tasks under it may use up together."""
     born: Mapped[dict[str, int]] = mapped_column(JSON)
     """Epochs of the human, client, agent, session and deployment it was given under: it is dead once one has moved."""
+    footing: Mapped[str | None] = mapped_column(String(32), default=None)
+    """The same for SQL to compare."""
+
+
+class AllowanceRow(Base):
+    """A limit of a consent, by kind: how much there is in all, and how much of it was set aside for Redis to take from.
+
+    All that was set aside before the generation counts as taken: Redis may have forgotten what really was.
+    """
+
+    __tablename__ = "allowance"
+
+    consent: Mapped[str] = mapped_column(String(64), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16), primary_key=True)
+    generation: Mapped[int] = mapped_column(Integer)
+    """In which something was last set aside."""
+    base: Mapped[int] = mapped_column(BigInteger, default=0)
+    """How much was set aside before that generation."""
+    reserved: Mapped[int] = mapped_column(BigInteger, default=0)
+    """How much was set aside up to now; it only grows."""
+    most: Mapped[int] = mapped_column(BigInteger)
+    """The limit, in uses or in units of its currency."""
 
 
 class TaskRow(Base):
-    """One piece of work under a consent. The relay keeps `uses` and `last_used_at`."""
+    """One piece of work under a consent. The relay keeps `uses`, `last_used_at` and `labels`."""
 
     __tablename__ = "task"
     __table_args__ = (Index("ix_task_consent", "consent"),)
@@ -58,5 +90,10 @@ class TaskRow(Base):
     deadline: Mapped[int] = mapped_column(BigInteger)
     ended_at: Mapped[int | None] = mapped_column(BigInteger, default=None)
     ended_by: Mapped[str | None] = mapped_column(String(64), default=None)
+    pairs: Mapped[list[list[str]] | None] = mapped_column(JSON, default=None)
+    """What it narrows the consent to; None is the whole consent."""
+    limits: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict, server_default="{}")
+    labels: Mapped[list[str]] = mapped_column(JSON, default=list, server_default="[]")
+    """What it has touched, as far as the ledger knows; the relay adds to it."""
     uses: Mapped[int] = mapped_column(Integer, default=0)
     last_used_at: Mapped[int | None] = mapped_column(BigInteger, default=None)

@@ -18,7 +18,7 @@ from app.vocabulary import GrantType
 
 
 class AuthorizationCode(AuthorizedGrant):
-    """A code is good once, for the client, redirect URI and verifier it was made for."""
+    """A code is good once, for the client, redirect URI, verifier and, where there is one, key it was made for."""
 
     name = GrantType.AUTHORIZATION_CODE
 
@@ -37,13 +37,14 @@ class AuthorizationCode(AuthorizedGrant):
             if redeemed(self.registers.live, value):
                 raise Replayed("code", self._family)
             raise InvalidGrant("the code has expired")
-        access = self.access_for(code.authorization, caller, agent, once=(once_code(value),), nonce=code.nonce)
+        access = self.access_for(code.authorization, caller, agent, bound=code.confirmation, once=(once_code(value),), nonce=code.nonce)
         return self.check_alive(access) if certain else access
 
     def before_commit(self, access: AccessRequest) -> None:
         """Make the family's first refresh token."""
         if access.refreshable_until and access.lineage.family and self.refresh_token is None:
-            self.refresh_token = self.registers.families.begin_refreshing(access.lineage.family, access.refreshable_until)
+            family = access.lineage.family
+            self.refresh_token = self.registers.families.begin_refreshing(family, access.refreshable_until, self.holder(access))
 
     def replayed(self) -> str | None:
         """The family of a code that was redeemed before."""

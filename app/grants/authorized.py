@@ -11,13 +11,13 @@ from app.delegation.chain import Actor
 from app.delegation.consent import Consent
 from app.delegation.task import Task
 from app.errors import InvalidGrant, InvalidScope, InvalidTarget
-from app.grants.grant import Grant, epochs_of
+from app.grants.grant import Grant, Seen, epochs_of
 from app.live.cache import Held
 from app.live.commit import Once
 from app.live.things import Kind, Thing
 from app.policy.access import AccessRequest, Asked, Lineage, Target, TokenKind
-from app.tokens.families import Authorization
-from app.vocabulary import OPENID_SCOPES, ScopeSet
+from app.tokens.families import Authorization, Holder
+from app.vocabulary import OPENID_SCOPES, Confirmation, ScopeSet
 
 
 class Replayed(Exception):
@@ -32,16 +32,25 @@ class Replayed(Exception):
 class AuthorizedGrant(Grant):
     """From an `Authorization` to an `AccessRequest`."""
 
+    at_browser = True
+
     def access_for(
         self,
         authorization: Authorization,
         caller: AuthenticatedClient,
         agent: Held[Agent] | None,
         *,
+        bound: Confirmation | None,
         once: tuple[Once, ...] = (),
         nonce: str | None = None,
     ) -> AccessRequest:
-        """The token that repeats an authorization: for one resource, for userinfo, or a hand-over (protocol §3, §5)."""
+        """The token that repeats an authorization: for one resource, for userinfo, or a hand-over (protocol §3, §5).
+
+        `bound`: what the code or refresh token is bound to.
+        """
+        self.seen = Seen(human=authorization.human, consent=authorization.consent, family=authorization.family)
+        if bound is not None and bound not in caller.proven and any(one.method is bound.method for one in caller.proven):
+            raise InvalidGrant("bound to another key or certificate", layer="proof")
         registers, settings = self.registers, self.registers.settings
         asked, openid = self._asked_within(authorization)
         target = self._target_within(authorization, agent, openid)
@@ -51,6 +60,7 @@ class AuthorizedGrant(Grant):
             pairs=authorization.pairs if target.kind is not TokenKind.USERINFO else frozenset(),
             end=min(authorization.expires_at, consent.value.until) if consent else authorization.expires_at,
             depth=consent.value.depth if consent is not None else 0,
+            confirmation=bound,
         )
         if agent is not None:
             authority = authority.acting(Actor(registers.settings.issuer, agent.value.uri))
@@ -87,6 +97,10 @@ class AuthorizedGrant(Grant):
             nonce=nonce,
             refreshable_until=authorization.expires_at if authorization.refreshable else 0,
         )
+
+    def holder(self, access: AccessRequest) -> Holder:
+        """In whose hands the refresh token beside it is good."""
+        return Holder(access.authority.confirmation, access.instance.value.id if access.instance is not None else None)
 
     def consent_epoch(self, consent: Held[Consent]) -> dict[Thing, int]:
         """The consent's epoch to hang on: what was born under it, unless the grant knows better."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from app import clock
 from app.agents.agent import Agent, Agents
+from app.agents.trust import Trusts
 from app.clients.authenticate import AuthenticatedClient
+from app.clients.instance import Instance, Instances
 from app.clients.request import ProtocolRequest
 from app.delegation.consent import Consents
 from app.delegation.task import Tasks
@@ -22,10 +26,12 @@ from app.live.things import DEPLOYMENT, Reading, Thing
 from app.policy.access import AccessRequest, Asked, Target, TokenKind
 from app.resources.resource import Resources
 from app.settings import Settings
-from app.tokens.authorization_details import parse_resource_access
+from app.tokens.approvals import Approvals
+from app.tokens.authorization_details import Access, parse_resource_access
 from app.tokens.families import Families
+from app.tokens.hints import Hints
 from app.tokens.verify import TokenReader
-from app.vocabulary import GrantType, Pairs, parse_scope
+from app.vocabulary import GrantType, parse_scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,10 @@ class Registers:
     tasks: Tasks
     families: Families
     tokens: TokenReader
+    hints: Hints
+    instances: Instances
+    trusts: Trusts
+    approvals: Approvals
     deployment: Cache[None]
 
     def deployment_epoch(self) -> int:
@@ -54,16 +64,48 @@ def deployment_cache(live: Live) -> Cache[None]:
     return Cache(live, lambda session, _key: Held(None, DEPLOYMENT, Reading(*read_thing(session, DEPLOYMENT))))
 
 
+class Seen(NamedTuple):
+    """What was read of the evidence, good or not: the record of a refusal names it. Only what our own signature or SQL says."""
+
+    human: str | None = None
+    parent: str | None = None
+    """`jti` of the subject token."""
+    consent: str | None = None
+    task: str | None = None
+    family: str | None = None
+
+
+class Wish(NamedTuple):
+    """How an agent would like its human to be asked (OIDC CIBA Core §7.1)."""
+
+    binding_message: str = ""
+    max_age: int | None = None
+    """Seconds since her sign-in at most (RFC 9470 §4)."""
+    lifetime: int | None = None
+    """Seconds it would wait for an answer."""
+
+
 class Grant(ABC):
     """One token request of one grant_type. Made anew for each request."""
 
     name: ClassVar[GrantType]
     for_agents_only: ClassVar[bool] = False
     for_confidential_only: ClassVar[bool] = False
+    at_browser: ClassVar[bool] = False
+    """Whether the human was just now, or can be again, at a browser that the client sent her with."""
+    asks_first: ClassVar[bool] = False
+    """Whether a human is asked also when no policy wants her to be."""
+    attested: ClassVar[bool] = False
+    """Whether the caller comes with the word of its platform, and with no client authentication beside it."""
+    instance: Held[Instance] | None = None
+    """The running copy of the agent that asks, where the grant and not the authentication knows it."""
+    approval: str | None = None
+    """The approval that the request comes with, once it was read."""
 
     def __init__(self, registers: Registers, request: ProtocolRequest) -> None:
         self.registers = registers
         self.request = request
+        self.seen = Seen()
         self.refresh_token: str | None = None
         """The refresh token to deliver, once `before_commit` made one."""
 
@@ -75,8 +117,21 @@ class Grant(ABC):
         commit finds out, which spares a round trip.
         """
 
+    def wish(self) -> Wish:
+        """How the human should be asked, if she must be. Raises an OAuthError when that is malformed."""
+        return Wish()
+
     def before_commit(self, access: AccessRequest) -> None:
         """Use up what SQL counts once, and make the next. Takes effect once, also when the commit is tried again."""
+
+    @contextmanager
+    def together(self, access: AccessRequest) -> Iterator[None]:
+        """Around the commit: what SQL then has if and only if the commit passes."""
+        yield
+
+    def beside(self, access: AccessRequest) -> dict[str, Any]:
+        """Members of the answer that are this grant's alone."""
+        return {}
 
     def give_back(self) -> None:
         """Undo `before_commit`: nothing was delivered."""
@@ -100,7 +155,10 @@ class Grant(ABC):
             scope = parse_scope(scope_text) if scope_text is not None else None
         except ValueError as error:
             raise InvalidScope(str(error)) from None
-        return Asked(scope, _parse_details(details) if details is not None else None)
+        if details is None:
+            return Asked(scope)
+        access = _parse_details(details)
+        return Asked(scope, access.pairs, access.amount)
 
     def named(self) -> str | None:
         """What `resource` and `audience` name: one register, and naming the same twice is one target (protocol §5.7)."""
@@ -131,7 +189,7 @@ class Grant(ABC):
         return clock.timestamp()
 
 
-def _parse_details(text: str) -> Pairs:
+def _parse_details(text: str) -> Access:
     try:
         return parse_resource_access(json_value(text.encode()))
     except ValueError:

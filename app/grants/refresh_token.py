@@ -1,4 +1,4 @@
-"""`refresh_token`: rotating, bound to its client; a second use ends the family (RFC 6749 §6, RFC 9700 §4.14.2)."""
+"""`refresh_token`: rotating, bound to its client and key; a second use ends the family (RFC 6749 §6, RFC 9449 §5, RFC 9700 §4.14.2)."""
 
 from __future__ import annotations
 
@@ -32,15 +32,17 @@ class RefreshToken(AuthorizedGrant):
             raise Replayed("refresh_token", refresh.authorization.family)
         if not refresh.alive:
             raise InvalidGrant("expired, or its family has ended")
+        if refresh.instance is not None and (caller.instance is None or caller.instance.value.id != refresh.instance):
+            raise InvalidGrant("given to another instance", layer="instance")
         self._refresh = refresh
-        access = self.access_for(refresh.authorization, caller, agent)
+        access = self.access_for(refresh.authorization, caller, agent, bound=refresh.confirmation)
         return self.check_alive(access) if certain else access
 
-    def before_commit(self, _access: AccessRequest) -> None:
+    def before_commit(self, access: AccessRequest) -> None:
         """Use the refresh token up. A crash between this and the commit burns it, never doubles it."""
         if self._refresh is None or self.refresh_token is not None:
             return
-        self.refresh_token = self.registers.families.rotate(self._refresh)
+        self.refresh_token = self.registers.families.rotate(self._refresh, self.holder(access))
         if self.refresh_token is None:
             raise Replayed("refresh_token", self._refresh.authorization.family)
 

@@ -7,18 +7,18 @@ from dataclasses import dataclass, replace
 
 from app.agents.agent import Agent
 from app.clients.authenticate import AuthenticatedClient
-from app.delegation.authority import Authority
+from app.delegation.authority import Authority, not_proven
 from app.delegation.chain import Actor
 from app.delegation.consent import Consent
 from app.delegation.task import Task
 from app.errors import InvalidRequest, InvalidTarget, InvalidToken, UnauthorizedClient
-from app.grants.grant import Grant, epochs_of
+from app.grants.grant import Grant, Seen, epochs_of
 from app.keys.verifier import JWTRefused
 from app.live.cache import Held
 from app.live.things import DEPLOYMENT, Thing
 from app.policy.access import AccessRequest, Lineage, SignedInAs, Target
 from app.tokens.verify import VerifiedToken
-from app.vocabulary import GrantType, JWTType, Pair, Pairs, TokenTypeURI
+from app.vocabulary import Confirmation, GrantType, JWTType, Pair, Pairs, TokenTypeURI
 
 TOKEN_TYPES = {TokenTypeURI.ACCESS_TOKEN.value, TokenTypeURI.JWT.value}
 
@@ -51,7 +51,7 @@ class TokenExchange(Grant):
             raise UnauthorizedClient("not an agent")
         self._check_types()
         subject = self._subject(agent.value, certain=certain)
-        proof = self._actor_token(agent.value)
+        proof = self._actor_token(agent.value, caller.proven)
         actor = Actor(self.registers.settings.issuer, agent.value.uri)
         if subject.may_act is not None and subject.may_act != actor:
             raise InvalidToken("may_act names another actor", layer="may_act")
@@ -82,6 +82,7 @@ class TokenExchange(Grant):
             signed_in=subject.signed_in,
             once=caller.once,
             evidence=proof.denied_by if proof is not None else (),
+            new_actor=subject.authority.chain.current != actor,
         )
 
     def _check_types(self) -> None:
@@ -101,7 +102,9 @@ class TokenExchange(Grant):
             return self._consent_subject(value, agent, certain=certain)
         if kind not in TOKEN_TYPES:
             raise InvalidToken("subject_token_type is not supported")
-        token = self._read(value, JWTType.ACCESS_TOKEN, JWTType.HANDOVER, certain=certain)
+        token = self._read(value, JWTType.ACCESS_TOKEN, JWTType.HANDOVER)
+        self.seen = Seen(token.subject if token.human else None, token.jti, token.lineage.consent, token.task, token.lineage.family)
+        self._lives(token, certain=certain)
         if token.signed_in is None:
             raise InvalidToken("the subject is not a human")
         if token.audience == self.registers.settings.issuer + "/oauth/userinfo":
@@ -120,7 +123,7 @@ class TokenExchange(Grant):
             consent=consent,
             task=task,
             signed_in=token.signed_in,
-            lineage=replace(token.lineage, parents=token.denied_by),
+            lineage=replace(token.lineage, parents=token.denied_by, approval=None),
             client_id=token.client_id,
             audience=token.audience,
             may_act=token.may_act,
@@ -130,6 +133,7 @@ class TokenExchange(Grant):
         """The agent comes back alone, while its human is away: the consent's id is no secret and no use to others."""
         held = self._consent(consent_id)
         consent = held.value
+        self.seen = Seen(human=consent.human, consent=consent.id)
         if consent.agent != agent.id or not consent.away:
             raise InvalidToken("not this agent's consent, or not for while the human is away", layer="consent")
         if certain:
@@ -149,7 +153,7 @@ class TokenExchange(Grant):
         """The consent's default task; a named one must be the consent's own."""
         named = self.request.one("task_id")
         if not consent.value.live(self.now):
-            raise InvalidToken("the consent has ended", layer="consent")
+            raise InvalidToken("the consent is paused" if consent.value.paused else "the consent has ended", layer="consent")
         if named is None:
             return self.registers.tasks.default(consent.value)
         task = self.registers.tasks.find(named)
@@ -157,8 +161,8 @@ class TokenExchange(Grant):
             raise InvalidToken("not a task of this consent", layer="task")
         return task
 
-    def _actor_token(self, agent: Agent) -> VerifiedToken | None:
-        """Step 6: an `actor_token` is the caller's own token for the issuer, or nothing."""
+    def _actor_token(self, agent: Agent, proven: tuple[Confirmation, ...]) -> VerifiedToken | None:
+        """Step 6: an `actor_token` is the caller's own token for the issuer, with what it is bound to, or nothing."""
         value = self.request.one("actor_token")
         if value is None:
             if self.request.one("actor_token_type") is not None:
@@ -166,10 +170,16 @@ class TokenExchange(Grant):
             return None
         if self.request.one("actor_token_type") not in TOKEN_TYPES:
             raise InvalidToken("actor_token_type is not supported", layer="actor_token")
-        token = self._read(value, JWTType.ACCESS_TOKEN, certain=True)
+        token = self._read(value, JWTType.ACCESS_TOKEN)
+        self._lives(token, certain=True)
         own = token.subject == agent.uri and token.audience == self.registers.settings.issuer
         if not own or token.signed_in is not None or token.authority.chain.depth:
             raise InvalidToken("not the caller's own token for the issuer", layer="actor_token")
+        held = token.authority.confirmation
+        if held is not None and held not in proven:
+            refusal = not_proven(held, proven)
+            refusal.layer = "actor_token"
+            raise refusal
         return token
 
     def _target(self, subject: Subject) -> Target:
@@ -215,16 +225,17 @@ class TokenExchange(Grant):
             raise InvalidToken("no such consent", layer="consent")
         return held
 
-    def _read(self, value: str, *typ: JWTType, certain: bool) -> VerifiedToken:
+    def _read(self, value: str, *typ: JWTType) -> VerifiedToken:
         try:
-            token = self.registers.tokens.read(value, *typ, now=self.now)
+            return self.registers.tokens.read(value, *typ, now=self.now)
         except JWTRefused as refused:
             raise InvalidToken(refused.reason) from None
+
+    def _lives(self, token: VerifiedToken, *, certain: bool) -> None:
         if certain:
             self._alive(token.lineage.generation, token.lineage.epochs, token.denied_by)
         elif token.lineage.generation != self.registers.live.generation().number:
             raise InvalidToken("of an earlier generation")
-        return token
 
     def _alive(self, generation: int, epochs: Mapping[Thing, int], denied_by: tuple[str, ...]) -> None:
         alive, _ = self.registers.live.still(generation, epochs, denied_by)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import sha256
 from ipaddress import ip_address, ip_network
@@ -21,7 +22,7 @@ from app.humans.passwords import Passwords
 from app.live.commit import Live
 from app.live.deeds import Deed, Deeds
 from app.live.things import Kind, Thing
-from app.vocabulary import is_plain, new_id
+from app.vocabulary import Role, is_plain, new_id
 
 WINDOW = 300
 """Seconds over which wrong passwords are counted."""
@@ -42,8 +43,21 @@ class Human:
     username: str
     name: str
     email: str
-    operator: bool
+    role: Role
     enabled: bool
+
+    @property
+    def operator(self) -> bool:
+        """Whether she administers."""
+        return self.role is Role.OPERATOR
+
+
+@dataclass(frozen=True, slots=True)
+class PeoplePage:
+    """Some people, and the username after which the next page begins; empty at the end."""
+
+    people: list[Human]
+    after: str
 
 
 class Accounts:
@@ -72,7 +86,21 @@ class Accounts:
         with self._live.database.reading() as session:
             return [snapshot(row) for row in session.scalars(select(HumanRow).order_by(HumanRow.username))]
 
-    def add(self, username: str, name: str, email: str, password: str, *, operator: bool = False, by: Who) -> str:
+    def named(self, ids: Iterable[str]) -> dict[str, str]:
+        """Names by id."""
+        with self._live.database.reading() as session:
+            return dict(session.execute(select(HumanRow.id, HumanRow.name).where(HumanRow.id.in_(set(ids)))).all())
+
+    def page(self, text: str = "", *, after: str = "", size: int = 50) -> PeoplePage:
+        """People by username, those with the text in a name or username, a page at a time."""
+        statement = select(HumanRow).where(HumanRow.username > after).order_by(HumanRow.username).limit(size + 1)
+        if text:
+            statement = statement.where(HumanRow.username.icontains(text, autoescape=True) | HumanRow.name.icontains(text, autoescape=True))
+        with self._live.database.reading() as session:
+            people = [snapshot(row) for row in session.scalars(statement)]
+        return PeoplePage(people[:size], people[size - 1].username if len(people) > size else "")
+
+    def add(self, username: str, name: str, email: str, password: str, *, role: Role = Role.MEMBER, by: Who) -> str:
         """Register a human. Returns her id. Raises `Refused` with a sentence for whoever asked."""
         _check_username(username)
         _check_text(name, "a name", MAX_NAME)
@@ -83,7 +111,7 @@ class Accounts:
             name=name,
             email=email,
             password_hash=self._passwords.hash(password),
-            operator=operator,
+            role=role.value,
             created_at=clock.timestamp(),
         )
         try:
@@ -92,41 +120,46 @@ class Accounts:
                 deed.session.flush()
                 record(
                     deed.session,
-                    Registered(who=by, kind=Kind.HUMAN.value, target=row.id, what={"operator": operator}),
+                    Registered(who=by, kind=Kind.HUMAN.value, target=row.id, what={"role": role.value}),
                 )
         except IntegrityError:
             raise Refused("that username is taken") from None
         return row.id
 
-    def set_password(self, human_id: str, password: str, *, by: Who) -> None:
-        """A new password. Whoever signed in with the old one is signed out. Raises `Refused`, `NotFound`."""
+    def set_role(self, human_id: str, role: Role, *, by: Who) -> None:
+        """Give a human an office, or take it from her; it holds at her next request. Raises `NotFound`."""
+        with self._deeds.deed() as deed:
+            _human(deed, human_id).role = role.value
+            deed.change(Thing(Kind.HUMAN, human_id))
+            record(deed.session, Changed(who=by, kind=Kind.HUMAN.value, target=human_id, what={"role": role.value}))
+
+    def set_password(self, human_id: str, password: str, *, by: Who, keep: str | None = None) -> None:
+        """A new password. Whoever signed in with the old one is signed out, but for the session `keep`.
+
+        Raises `Refused`, `NotFound`.
+        """
         encoded = self._passwords.hash(password)
         with self._deeds.deed() as deed:
             row = _human(deed, human_id)
             row.password_hash = encoded
-            for session_id in end_sessions(deed, human_id):
+            for session_id in end_sessions(deed, human_id, but=keep):
                 deed.end(Thing(Kind.SESSION, session_id))
             record(
                 deed.session,
-                Changed(who=by, kind=Kind.HUMAN.value, target=human_id, what={"changed": ["password"]}),
+                Changed(
+                    who=replace(by, human=by.human or human_id), kind=Kind.HUMAN.value, target=human_id, what={"changed": ["password"]}
+                ),
             )
 
     def disable(self, human_id: str, *, by: Who) -> None:
         """End all that acts for this human, and her sessions; she cannot sign in. Raises `NotFound`; again is no harm."""
         with self._deeds.deed() as deed:
-            _human(deed, human_id).enabled = False
-            end_sessions(deed, human_id)
-            # Every token and consent hangs on the human too: one epoch ends what hangs on her sessions.
-            deed.end(Thing(Kind.HUMAN, human_id))
-            record(deed.session, Revoked(who=by, kind=Kind.HUMAN.value, target=human_id, reason="disabled"))
+            end_human(deed, human_id, keep_out=True, by=by)
 
     def end_all(self, human_id: str, *, by: Who) -> None:
         """End all that acts for this human, and her sessions; she may sign in again. Raises `NotFound`."""
         with self._deeds.deed() as deed:
-            _human(deed, human_id)
-            end_sessions(deed, human_id)
-            deed.end(Thing(Kind.HUMAN, human_id))
-            record(deed.session, Revoked(who=by, kind=Kind.HUMAN.value, target=human_id, reason="revoked"))
+            end_human(deed, human_id, keep_out=False, by=by)
 
     def enable(self, human_id: str, *, by: Who) -> None:
         """Let her sign in again. What ended stays ended. Raises `NotFound`."""
@@ -141,7 +174,7 @@ class Accounts:
         Raises `TooManyRequests`, before any expensive work, when the username or the address failed too often.
         """
         by_name, by_address = _counter("username", username), _counter("address", origin(address))
-        self._throttle(by_name, by_address)
+        self._throttle(by_name, address)
         row = self._row(username)
         good = self._passwords.verify(None if row is None else row.password_hash, password)
         if row is None or not good or not row.enabled:
@@ -153,9 +186,20 @@ class Accounts:
             self._rehash(row.id, password)
         return snapshot(row)
 
-    def _throttle(self, by_name: str, by_address: str) -> None:
-        if self._live.counted(by_address) >= self._attempts * ADDRESS_FACTOR:
-            raise TooManyRequests("wrong passwords from one address", retry_after=WINDOW)
+    def admit(self, address: str) -> None:
+        """Let a sign-in be tried from `address`. Raises `TooManyRequests` when too many from there were wrong."""
+        if self._live.counted(_counter("address", origin(address))) >= self._attempts * ADDRESS_FACTOR:
+            raise TooManyRequests("wrong sign-ins from one address", retry_after=WINDOW)
+
+    def failed(self, address: str, human_id: str | None, reason: str) -> None:
+        """Count a sign-in from `address` that was wrong, and record it where it is known whose it would have been."""
+        self._live.count(_counter("address", origin(address)), WINDOW)
+        if human_id is not None:
+            with self._live.database.transaction() as session:
+                record(session, SignInFailed(who=Who(human=human_id), reason=reason))
+
+    def _throttle(self, by_name: str, address: str) -> None:
+        self.admit(address)
         # Counted before the password is looked at: a volley of guesses at once gains nothing.
         if self._live.count(by_name, WINDOW) > self._attempts:
             raise TooManyRequests("wrong passwords for one username", retry_after=WINDOW)
@@ -189,14 +233,26 @@ def snapshot(row: HumanRow) -> Human:
         username=row.username,
         name=row.name,
         email=row.email,
-        operator=row.operator,
+        role=Role(row.role),
         enabled=row.enabled,
     )
 
 
-def end_sessions(deed: Deed, human_id: str) -> list[str]:
-    """Mark every open sign-in session of a human ended, inside a deed. Returns their ids."""
-    rows = deed.session.scalars(select(SessionRow).where(SessionRow.human == human_id, SessionRow.ended_at.is_(None))).all()
+def end_human(deed: Deed, human_id: str, *, keep_out: bool, by: Who) -> None:
+    """End all that acts for a human, and her sessions, inside a deed; `keep_out`: she cannot sign in. Raises `NotFound`."""
+    row = _human(deed, human_id)
+    if keep_out:
+        row.enabled = False
+    end_sessions(deed, human_id)
+    # Every token and consent hangs on the human too: one epoch ends what hangs on her sessions.
+    deed.end(Thing(Kind.HUMAN, human_id))
+    record(deed.session, Revoked(who=by, kind=Kind.HUMAN.value, target=human_id, reason="disabled" if keep_out else "revoked"))
+
+
+def end_sessions(deed: Deed, human_id: str, *, but: str | None = None) -> list[str]:
+    """Mark every open sign-in session of a human ended, inside a deed, all or all but one. Returns their ids."""
+    open_ = select(SessionRow).where(SessionRow.human == human_id, SessionRow.ended_at.is_(None))
+    rows = deed.session.scalars(open_ if but is None else open_.where(SessionRow.id != but)).all()
     for row in rows:
         row.ended_at = clock.timestamp()
     return [row.id for row in rows]

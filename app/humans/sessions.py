@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
+from typing import NamedTuple
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -28,6 +29,11 @@ ACR_PASSWORD = "urn:deputy:acr:password"
 AMR_PASSWORD = ("pwd",)
 """`amr` of it (RFC 8176 §2)."""
 
+ADDRESS_WIDTH, BROWSER_WIDTH = 45, 60
+
+MOST = 100
+"""Open sessions shown at once."""
+
 SEEN_EVERY = 60
 """Seconds between two writes of `last_seen`."""
 
@@ -43,6 +49,26 @@ class SignIn:
     amr: tuple[str, ...]
     expires_at: int
     """When the session ends at the latest: nothing that hangs on it should be promised for longer."""
+
+
+class From(NamedTuple):
+    """Where somebody signs in from: so that she can tell a stranger's session from her own."""
+
+    address: str
+    browser: str
+    """In a few words: `Firefox on Linux`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """An open session as its owner sees it. Times in seconds since 1970."""
+
+    id: str
+    auth_time: int
+    last_seen: int
+    expires_at: int
+    acr: str
+    place: From
 
 
 class Sessions:
@@ -61,6 +87,7 @@ class Sessions:
         acr: str = ACR_PASSWORD,
         amr: Sequence[str] = AMR_PASSWORD,
         replacing: SignIn | None = None,
+        place: From | None = None,
     ) -> tuple[SignIn, str]:
         """Begin a session with a fresh secret, which is returned once and kept nowhere.
 
@@ -76,11 +103,16 @@ class Sessions:
             row = self._renewed(deed, human, replacing)
             row.secret_hash, row.auth_time, row.last_seen = _hash(secret), now, now
             row.expires_at, row.acr, row.amr = now + self._lifetime, acr, list(amr)
+            if place is not None:
+                row.address, row.browser = place.address[:ADDRESS_WIDTH], place.browser[:BROWSER_WIDTH]
             record(deed.session, SignedIn(who=Who(human=human.id), session=row.id, acr=acr, amr=list(amr)))
             return _sign_in(row, holder), secret
 
-    def read(self, secret: str) -> SignIn | None:
-        """Who is signed in under that secret, or None: ended, idle too long, too old, or the human is disabled."""
+    def read(self, secret: str, *, present: bool = True) -> SignIn | None:
+        """Who is signed in under that secret, or None: ended, idle too long, too old, or the human is disabled.
+
+        `present`: she did something just now, so that she is not idle.
+        """
         now = clock.timestamp()
         statement = (
             select(SessionRow, HumanRow)
@@ -94,9 +126,25 @@ class Sessions:
         if found is None:
             return None
         row, human = found
-        if now - row.last_seen >= SEEN_EVERY:
+        if present and now - row.last_seen >= SEEN_EVERY:
             self._seen(row.id, now)
         return _sign_in(row, human)
+
+    def of(self, human_id: str) -> list[Open]:
+        """A human's open sessions, the one seen last first."""
+        now = clock.timestamp()
+        statement = (
+            select(SessionRow)
+            .where(SessionRow.human == human_id, SessionRow.ended_at.is_(None))
+            .where(SessionRow.expires_at > now, SessionRow.last_seen > now - self._idle)
+            .order_by(SessionRow.last_seen.desc(), SessionRow.id)
+            .limit(MOST)
+        )
+        with self._live.database.reading() as session:
+            return [
+                Open(row.id, row.auth_time, row.last_seen, row.expires_at, row.acr, From(row.address, row.browser))
+                for row in session.scalars(statement)
+            ]
 
     def end(self, session_id: str, by: Who) -> None:
         """End a session, and what was allowed for as long as it lasts. Raises `NotFound`; again is no harm."""
@@ -105,23 +153,20 @@ class Sessions:
             if row is None:
                 raise NotFound(f"no session {session_id}")
             row.ended_at = row.ended_at or clock.timestamp()
-            _end(deed, session_id, by)
+            _end(deed, session_id, replace(by, human=by.human or row.human))
 
     def end_all(self, human_id: str, by: Who) -> int:
         """End every open session of a human. Returns how many there were."""
         with self._deeds.deed() as deed:
             ended = end_sessions(deed, human_id)
             for session_id in ended:
-                _end(deed, session_id, by)
+                _end(deed, session_id, replace(by, human=by.human or human_id))
         return len(ended)
 
     def end_everything(self, *, by: Who) -> None:
         """End every token, family, consent and sign-in of the deployment. Registrations stay."""
         with self._deeds.deed() as deed:
-            # All that hangs on a session hangs on the deployment too: its one epoch is enough.
-            _close(deed.session)
-            deed.end(DEPLOYMENT)
-            record(deed.session, Revoked(who=by, kind=DEPLOYMENT.kind.value, target=DEPLOYMENT.id, reason="revoked"))
+            end_deployment(deed, by)
 
     def _renewed(self, deed: Deed, human: Human, old: SignIn | None) -> SessionRow:
         """The row to sign in on: the browser's own when it is the same human's, else a new one."""
@@ -140,6 +185,14 @@ class Sessions:
             row = session.get(SessionRow, session_id)
             if row is not None:
                 row.last_seen = now
+
+
+def end_deployment(deed: Deed, by: Who) -> None:
+    """End every token, family, consent and sign-in, inside a deed. Registrations stay."""
+    # All that hangs on a session hangs on the deployment too: its one epoch is enough.
+    _close(deed.session)
+    deed.end(DEPLOYMENT)
+    record(deed.session, Revoked(who=by, kind=DEPLOYMENT.kind.value, target=DEPLOYMENT.id, reason="revoked"))
 
 
 def end_everybodys(deed: Deed) -> None:

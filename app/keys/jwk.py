@@ -20,6 +20,12 @@ from app.vocabulary import SigningAlg
 MAX_KEYS = 20
 """Keys a client may register."""
 
+MAX_FOREIGN = 100
+"""Keys in the set of another issuer."""
+
+FOREIGN_MEMBERS = ("kty", "crv", "x", "y", "n", "e", "kid", "alg", "key_ops")
+"""Members of another issuer's key that are kept; certificates beside it vouch for nothing here."""
+
 MAX_KID = 128
 """Characters of a `kid`."""
 
@@ -67,6 +73,40 @@ def import_client_keys(jwks: Mapping[str, Any]) -> tuple[VerificationKey, ...]:
     return imported
 
 
+def foreign_jwks(jwks: Mapping[str, Any]) -> dict[str, Any]:
+    """Of another issuer's JWK Set what can verify a JWT here; the rest is passed over, it may be for others (RFC 7517 §5).
+
+    Raises ValueError with a sentence for the person who registers it.
+    """
+    keys = jwks.get("keys")
+    if not isinstance(keys, list) or len(keys) > MAX_FOREIGN:
+        raise ValueError(f'A JWK Set is an object with an array "keys", of at most {MAX_FOREIGN}.')
+    if any(isinstance(jwk, Mapping) and PRIVATE_MEMBERS & jwk.keys() for jwk in keys):
+        raise ValueError("A key has private members; register only the public parts.")
+    usable = [_usable(jwk) for jwk in keys]
+    found = [jwk for jwk in usable if jwk is not None]
+    if not found:
+        raise ValueError("No key of the set can verify a signature here: EC P-256, OKP Ed25519 or RSA.")
+    return {"keys": found}
+
+
+def import_foreign_keys(jwks: Mapping[str, Any]) -> tuple[VerificationKey, ...]:
+    """Those keys, imported. Raises ValueError."""
+    return tuple(import_public_key(jwk) for jwk in foreign_jwks(jwks)["keys"])
+
+
+def _usable(jwk: Any) -> dict[str, Any] | None:
+    """A key as it may be imported. SPIFFE calls the use of such a key "jwt-svid" and not "sig" (JWT-SVID §4)."""
+    if not isinstance(jwk, Mapping) or jwk.get("use", "sig") not in {"sig", "jwt-svid"}:
+        return None
+    kept = {name: jwk[name] for name in FOREIGN_MEMBERS if name in jwk}
+    try:
+        import_public_key(kept)
+    except ValueError:
+        return None
+    return kept
+
+
 def import_public_key(jwk: Any) -> VerificationKey:
     """One public JWK for signatures: EC P-256, OKP Ed25519 or RSA of 2048 bits and more.
 
@@ -85,12 +125,17 @@ def import_public_key(jwk: Any) -> VerificationKey:
     algorithms = _algorithms(jwk, kty)
     _CHECKS[kty](jwk)
     # Only the members of the key itself go on: nothing a client writes beside them reaches the library.
-    bare: dict[str, Any] = {"kty": kty} | {name: jwk[name] for name in _PUBLIC_MEMBERS[kty]}
+    itself = bare(jwk)
     try:
-        key = CLASSES[kty].import_key(bare)
+        key = CLASSES[kty].import_key(itself)
     except (ValueError, JoseError):
         raise ValueError("The key is not a point on its curve or not a valid modulus.") from None
-    return VerificationKey(kid, algorithms, joserfc_jwk.thumbprint(bare), key)
+    return VerificationKey(kid, algorithms, joserfc_jwk.thumbprint(itself), key)
+
+
+def bare(jwk: Mapping[str, Any]) -> dict[str, Any]:
+    """The members that make the public key, and no others: what is kept of a key that `import_public_key` took."""
+    return {name: jwk[name] for name in ("kty", *_PUBLIC_MEMBERS[jwk["kty"]])}
 
 
 def thumbprint(jwk: Mapping[str, Any]) -> str:

@@ -155,11 +155,11 @@ class KeyStore:
             deed.change(KEYS)
             return row.kid
 
-    def revoke(self, kid: str) -> None:
+    def revoke(self, kid: str) -> Deed:
         """Every token the key signed is dead and it verifies nothing more; an active one is replaced at once.
 
         Idempotent: repeating it brings into force what `NotYetInForce` said was not. What a ledger key signed
-        stays verifiable. Raises `NotFound`.
+        stays verifiable. Raises `NotFound`. Returns the deed, for whoever counts what it ended.
         """
         private = generate_client_key(self._alg_of(kid))
         with self._deed() as deed:
@@ -172,6 +172,7 @@ class KeyStore:
             self._replace(deed, row, state, private)
             deed.end(Thing(Kind.KEY, kid))
             deed.change(KEYS)
+        return deed
 
     def retire_expired(self) -> int:
         """Delete retired token keys that nothing still good can have been signed with. Returns how many.

@@ -21,9 +21,12 @@ from app.keys.algorithms import IMPLEMENTATIONS, WIRE
 from app.keys.jwk import (
     MAX_KID,
     VerificationKey,
+    bare,
     choose_key,
+    foreign_jwks,
     generate_client_key,
     import_client_keys,
+    import_foreign_keys,
     import_public_key,
     nobodys_key,
     thumbprint,
@@ -33,17 +36,22 @@ from app.keys.strict import Malformed, base64url, json_object
 from app.vocabulary import SigningAlg
 
 __all__ = [
+    "MAX_KID",
     "NO_TYP",
     "JWTRefused",
     "TokenVerifier",
     "VerificationKey",
     "VerifiedJWT",
+    "bare",
     "check_times",
     "choose_key",
+    "foreign_jwks",
     "generate_client_key",
     "import_client_keys",
+    "import_foreign_keys",
     "import_public_key",
     "nobodys_key",
+    "read_unverified",
     "read_unverified_claims",
     "read_unverified_header",
     "require_str",
@@ -98,6 +106,12 @@ def read_unverified_claims(unverified_jwt: str, *, max_bytes: int = MAX_TOKEN) -
     return _object(_take_apart(unverified_jwt, max_bytes).payload, "payload")
 
 
+def read_unverified(unverified_jwt: str, *, max_bytes: int = MAX_TOKEN) -> tuple[Header, Mapping[str, Any]]:
+    """Header and claims together, as the two above read them."""
+    parts = _take_apart(unverified_jwt, max_bytes)
+    return parts.header, _object(parts.payload, "payload")
+
+
 def verify(
     unverified_jwt: str,
     *,
@@ -110,7 +124,8 @@ def verify(
 
     `typ` holds the acceptable types, compared as media types (RFC 8725 §3.11, RFC 7515 §4.1.9). `find_key`
     sees a header whose `alg` and `kid` are strings and may look up `kid` only in what it already trusts;
-    `jwk`, `jku`, `x5u` and `x5c` are never followed. Not checked here: `iss`, `aud`, times, liveness.
+    `jku`, `x5u` and `x5c` are never followed, and `jwk` is used by a DPoP proof alone, which proves that very key
+    and nothing else. Not checked here: `iss`, `aud`, times, liveness.
     """
     return _verified(unverified_jwt, find_key, typ, algorithms, max_bytes)[0]
 

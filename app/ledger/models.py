@@ -17,6 +17,9 @@ class EntryRow(Base):
         Index("ix_ledger_agent_seq", "agent", "seq"),
         Index("ix_ledger_task_seq", "task", "seq"),
         Index("ix_ledger_jti_seq", "jti", "seq"),
+        Index("ix_ledger_consent_seq", "consent", "seq"),
+        Index("ix_ledger_event_seq", "event", "seq"),
+        Index("ix_ledger_outcome_seq", "outcome", "seq"),
     )
 
     seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
@@ -41,6 +44,7 @@ class CheckpointRow(Base):
     """A signed statement of where the chain stood."""
 
     __tablename__ = "checkpoint"
+    __table_args__ = (Index("ix_checkpoint_at", "at", "seq"),)
 
     seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     at: Mapped[int] = mapped_column(BigInteger)

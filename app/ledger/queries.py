@@ -1,13 +1,13 @@
-"""Reading the ledger: the newest entries, one token's chain of custody, an export."""
+"""Reading the ledger: the newest entries, one token's chain of custody, what came after it, an export."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import Select, select, type_coerce
+from sqlalchemy import Select, func, select, type_coerce
 from sqlalchemy.orm import Session
 from sqlalchemy.types import NullType
 
@@ -16,6 +16,15 @@ from app.database import Database
 from app.ledger.models import CheckpointRow, EntryRow
 
 BATCH = 1000
+
+PAGE = 10_000
+"""Numbers looked through at a time for a few kinds of events."""
+
+UNORDERED = 1000
+"""Entries by which one may stand before another that happened earlier: they came in two batches."""
+
+LATE = 60_000
+"""Milliseconds by which a record may have come late."""
 
 LINES = select(EntryRow.seq, EntryRow.hash, type_coerce(EntryRow.record, NullType()).label("record")).order_by(EntryRow.seq).limit(BATCH)
 
@@ -50,16 +59,42 @@ class Queries:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def newest(self, count: int, which: Filter) -> list[Entry]:
-        """The last `count` entries that fit, oldest first."""
+    def newest(self, count: int, which: Filter, *, until: int | None = None) -> list[Entry]:
+        """The last `count` entries that fit, oldest first; `until`: of what happened up to then, in milliseconds since 1970."""
+        statement = _filtered(which) if until is None else _filtered(which).where(EntryRow.at <= until)
         with self._database.reading() as session:
-            rows = session.scalars(_filtered(which).order_by(EntryRow.seq.desc()).limit(count)).all()
-        return [_entry(row) for row in reversed(rows)]
+            rows = session.scalars(statement.order_by(EntryRow.seq.desc()).limit(count)).all()
+        return [read_entry(row) for row in reversed(rows)]
 
     def following(self, after: int, which: Filter) -> list[Entry]:
         """The next entries that fit, a batch of those numbered above `after`, oldest first: who follows misses none."""
         with self._database.reading() as session:
-            return [_entry(row) for row in session.scalars(_filtered(which, after).order_by(EntryRow.seq).limit(BATCH))]
+            return [read_entry(row) for row in session.scalars(_filtered(which, after).order_by(EntryRow.seq).limit(BATCH))]
+
+    def named(self, identifier: str) -> Entry | None:
+        """The entry whose record has that id."""
+        with self._database.reading() as session:
+            row = session.scalar(select(EntryRow).where(EntryRow.id == identifier))
+        return None if row is None else read_entry(row)
+
+    def around(self, events: Collection[str], since: int, until: int, after: int) -> Iterator[Entry]:
+        """What happened of these kinds from `since` to `until` (milliseconds since 1970), in the order of the entries.
+
+        `after`: an entry of that time; the search begins near it.
+        """
+        first = max(0, after - UNORDERED)
+        while True:
+            page = (EntryRow.seq > first, EntryRow.seq <= first + PAGE)
+            wanted = select(EntryRow).where(*page, EntryRow.event.in_(events), EntryRow.at >= since, EntryRow.at <= until)
+            with self._database.reading() as session:
+                rows = session.scalars(wanted.order_by(EntryRow.seq)).all()
+                last = session.scalar(
+                    select(func.max(EntryRow.at)).where(EntryRow.seq == select(func.max(EntryRow.seq)).where(*page).scalar_subquery())
+                )
+            yield from map(read_entry, rows)
+            if last is None or last > until + LATE:
+                return
+            first += PAGE
 
     def custody(self, jti: str) -> list[Entry]:
         """How a token came to be: its own permit, its parent's, and so on to the first."""
@@ -72,7 +107,7 @@ class Queries:
                 row = session.scalar(select(EntryRow).where(*which).order_by(EntryRow.seq).limit(1))
                 if row is None:
                     break
-                chain[wanted] = _entry(row)
+                chain[wanted] = read_entry(row)
                 wanted = chain[wanted].record.get("parent")
         return list(chain.values())
 
@@ -122,5 +157,6 @@ def _text(record: object) -> str:
     return record.decode(errors="replace") if isinstance(record, bytes) else str(record)
 
 
-def _entry(row: EntryRow) -> Entry:
+def read_entry(row: EntryRow) -> Entry:
+    """The entry of a row."""
     return Entry(row.seq, row.hash, orjson.loads(row.record))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple, TypeGuard
@@ -17,27 +17,29 @@ from uuid import UUID
 
 import orjson
 import structlog
-from sqlalchemy import String, case, column, delete, func, insert, or_, select, table, text, type_coerce, update
+from sqlalchemy import JSON, String, case, column, delete, func, insert, or_, select, table, text, type_coerce, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from sqlalchemy.types import NullType
 
 from app import clock
 from app.audit import record, serialize
-from app.audit.events import NOBODY, GenerationOpened, RecordUnreadable, TokenIssued
+from app.audit.events import NOBODY, CallConsumed, GenerationOpened, RecordUnreadable, TaskReported, TokenIssued
 from app.audit.models import OutboxRow
 from app.database import Database
 from app.errors import ConfigurationError, TemporarilyUnavailable
 from app.keys.store import KeyStore
-from app.ledger import checkpoints
+from app.ledger import checkpoints, issued
 from app.ledger.chain import GENESIS, Head
 from app.ledger.checkpoints import Checkpoint
+from app.ledger.firsts import First, Firsts
 from app.ledger.models import CheckpointRow, EntryRow, RelayRow
 from app.live.commit import Live
 from app.live.deeds import catch_up, trim
-from app.live.generation import STREAM, Generation, applied_key, forget_old, is_ready, open_generation
+from app.live.generation import STREAMS, Generation, applied_key, forget_old, is_ready, open_generation
 from app.live.models import DeniedTokenRow, DeploymentRow
 from app.settings import Settings
+from app.vocabulary import is_label
 
 BATCH = 500
 """Records of each source in one transaction."""
@@ -74,8 +76,11 @@ LAST_MOMENT = 253_402_300_799_999
 
 FIRST_ROW = text("INSERT INTO relay (id, holder, until, seq, hash) VALUES (1, '', 0, 0, :hash) ON CONFLICT (id) DO NOTHING")
 
-TASK = table("task", column("id"), column("uses"), column("last_used_at"))
+TASK = table("task", column("id"), column("uses"), column("last_used_at"), column("labels", JSON))
 """The rows the relay keeps the use of; their register is above it and is not imported."""
+
+TOUCHING = frozenset({TokenIssued.name, TaskReported.name, CallConsumed.name})
+"""Events whose record says what the task has touched."""
 
 log = structlog.get_logger("relay")
 
@@ -90,6 +95,7 @@ class Taken(NamedTuple):
     body: bytes
     stream_id: bytes | None
     outbox_id: str | None
+    stream: str = ""
 
 
 class Relay:
@@ -106,6 +112,7 @@ class Relay:
         self._next_chores = 0.0
         self._tidied: int | None = None
         self._said: str | None = None
+        self._firsts = Firsts()
 
     def run(self, stop: threading.Event) -> None:
         """Work until told to stop, and then until nothing waits any more; whatever is out of reach is tried again."""
@@ -216,21 +223,21 @@ class Relay:
     # From stream and outbox into the ledger
 
     def _take(self) -> list[Taken]:
-        taken = list(self._streamed())
+        taken = [one for stream in STREAMS for one in self._streamed(stream)]
         with self._database.reading() as session:
             rows = session.execute(select(OutboxRow.id, OutboxRow.record).order_by(OutboxRow.id).limit(BATCH))
             taken += [Taken(row.record, None, row.id) for row in rows]
         return taken
 
-    def _streamed(self) -> Iterator[Taken]:
-        """The oldest of the stream, until they are many or long: memory and the transaction stay bounded."""
+    def _streamed(self, stream: str) -> Iterator[Taken]:
+        """The oldest of a stream, until they are many or long: memory and the transaction stay bounded."""
         count = size = 0
         start = b"-"
         while True:
-            found = self._live.redis.call("XRANGE", STREAM, start, "+", "COUNT", PAGE)
+            found = self._live.redis.call("XRANGE", stream, start, "+", "COUNT", PAGE)
             for stream_id, fields in found:
                 body = _body(fields)
-                yield Taken(body, stream_id, None)
+                yield Taken(body, stream_id, None, stream)
                 count, size = count + 1, size + len(body)
                 if count >= BATCH or size >= BATCH_BYTES:
                     return
@@ -242,6 +249,7 @@ class Relay:
         key = self._keys.ledger_key()
         now = clock.timestamp()
         point: Checkpoint | None = None
+        firsts: list[First] = []
         try:
             with self._database.transaction() as session:
                 # Locked before anything is looked up: of two relays the later sees what the earlier wrote.
@@ -255,6 +263,8 @@ class Relay:
                     session.execute(insert(EntryRow), entries)
                     session.add(CheckpointRow(seq=head.seq, at=now, jws=point.jws))
                     _touch_tasks(session, entries)
+                    issued.enter(session, entries)
+                    firsts = self._firsts.enter(session, entries)
                 session.execute(delete(OutboxRow).where(OutboxRow.id.in_([t.outbox_id for t in taken if t.outbox_id])))
                 moved = session.execute(
                     update(RelayRow)
@@ -275,10 +285,12 @@ class Relay:
             # Only relays write here, one at a time: what is in the way came past them.
             raise TemporarilyUnavailable("the ledger holds what no relay wrote: `deputy ledger verify` names it") from None
         self._renewed()
+        self._firsts.remember(firsts)
         if point is not None:
             self._write_outside([point])
-        if ids := [t.stream_id for t in taken if t.stream_id]:
-            self._live.redis.call("XDEL", STREAM, *ids)
+        for stream in STREAMS:
+            if ids := [t.stream_id for t in taken if t.stream_id and t.stream == stream]:
+                self._live.redis.call("XDEL", stream, *ids)
 
     # The file outside the database
 
@@ -328,11 +340,19 @@ class Relay:
             trim(session, min(newest - KEEP_MOVEMENTS, applied))
             session.execute(delete(DeniedTokenRow).where(DeniedTokenRow.expires_at < clock.timestamp() - 60))
             head = session.execute(select(RelayRow.seq, RelayRow.hash).where(RelayRow.id == 1)).one()
+        self._forget_run_out()
         log.info("ledger", seq=head.seq, hash=head.hash)
         self._keys.retire_expired()
         if self._tidied != current:
             forget_old(self._live.redis, current)
             self._tidied = current
+
+    def _forget_run_out(self) -> None:
+        """A bounded piece at a time, so that nobody who writes waits long."""
+        more = True
+        while more:
+            with self._database.transaction() as session:
+                more = issued.trim(session, clock.timestamp())
 
     def _say(self, trouble: str) -> None:
         """Log a trouble when it begins and when it is over, not twenty times a second."""
@@ -347,8 +367,11 @@ def _body(fields: list[bytes]) -> bytes:
 
 
 def _is_full(taken: Sequence[Taken]) -> bool:
-    streamed = [len(one.body) for one in taken if one.stream_id is not None]
-    return len(taken) >= BATCH or sum(streamed) >= BATCH_BYTES
+    """Whether one of the sources had more than was taken of it."""
+    counts, sizes = Counter(one.stream for one in taken), Counter[str]()
+    for one in taken:
+        sizes[one.stream] += len(one.body) if one.stream else 0
+    return any(count >= BATCH for count in counts.values()) or any(size >= BATCH_BYTES for size in sizes.values())
 
 
 def _fresh(session: Session, taken: Iterable[Taken]) -> list[tuple[dict[str, Any], bytes]]:
@@ -447,13 +470,26 @@ def columns_of(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _touch_tasks(session: Session, entries: Iterable[Mapping[str, Any]]) -> None:
-    """Count uses and remember the last: one use is one token permitted in the task."""
+    """Count uses and remember the last: one use is one token permitted in the task. Remember what it has touched."""
     uses: Counter[str] = Counter()
     last: dict[str, int] = {}
+    touched: defaultdict[str, set[str]] = defaultdict(set)
     for entry in entries:
+        if entry["task"] and entry["event"] in TOUCHING:
+            touched[entry["task"]].update(labels_of(orjson.loads(entry["record"])))
         if entry["event"] == TokenIssued.name and entry["task"]:
             uses[entry["task"]] += 1
             last[entry["task"]] = max(last.get(entry["task"], 0), entry["at"] // 1000)
     for task in sorted(uses):
         later = case((func.coalesce(TASK.c.last_used_at, 0) < last[task], last[task]), else_=TASK.c.last_used_at)
         session.execute(update(TASK).where(TASK.c.id == task).values(uses=TASK.c.uses + uses[task], last_used_at=later))
+    for task in sorted(task for task, labels in touched.items() if labels):
+        held = session.scalar(select(TASK.c.labels).where(TASK.c.id == task))
+        if held is not None and not touched[task] <= set(held):
+            session.execute(update(TASK).where(TASK.c.id == task).values(labels=sorted(touched[task].union(held))))
+
+
+def labels_of(facts: Mapping[str, Any]) -> list[str]:
+    """The labels a record says its task has touched; whatever is no label is left out."""
+    labels = facts.get("labels")
+    return [label for label in labels if isinstance(label, str) and is_label(label)] if isinstance(labels, list) else []

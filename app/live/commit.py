@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from app import clock
 from app.database import Database
@@ -44,6 +44,10 @@ class UsedTwice(Exception):
         super().__init__("used twice")
         self.mark = mark
 
+    def within(self, namespace: str) -> bool:
+        """Whether the mark is of that namespace."""
+        return f":once:{namespace}:" in self.mark
+
 
 @dataclass(frozen=True, slots=True)
 class Once:
@@ -79,6 +83,53 @@ def held_name(namespace: str, handle: str) -> str:
     return f"{namespace}:{sha256(handle.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
+class Exhausted(Exception):
+    """A counter has not enough left, or as many live tokens as allowed are there already. Certain, whatever else moved."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+class Touch(NamedTuple):
+    """What a task does to its history: the size it was read at (None: whatever it is), and labels new to it."""
+
+    task: str
+    size: int | None
+    labels: Sequence[str]
+    until: int
+    """Seconds since 1970 until which it must be remembered."""
+
+    @property
+    def name(self) -> str:
+        """The history's key below the generation. Labels are only ever added: the size of the set is its version."""
+        return history_name(self.task)
+
+
+def history_name(task: str) -> str:
+    """Where the history of a task is kept."""
+    return f"h:{task}"
+
+
+class Take(NamedTuple):
+    """So much from a counter that begins at `base`, may reach `limit` and is kept until a second since 1970. Integers below 2**53."""
+
+    name: str
+    amount: int
+    limit: int
+    until: int
+    base: int = 0
+
+
+class Born(NamedTuple):
+    """One more live token among at most `limit` under a name; it counts until it expires."""
+
+    name: str
+    limit: int
+    jti: str
+    expires_at: int
+
+
 @dataclass(frozen=True, slots=True)
 class Commit:
     """What must still be true, and what then becomes true."""
@@ -92,7 +143,12 @@ class Commit:
     put: Sequence[Put] = ()
     rate: Sequence[tuple[str, int]] = ()
     """(client_id, requests a minute) pairs to count against."""
+    touch: Touch | None = None
+    take: Sequence[Take] = ()
+    born: Sequence[Born] = ()
     record: bytes = b""
+    stream: str = STREAM
+    """Which stream takes the record: when its oldest has waited for too long, what goes there stops, and nothing else."""
 
 
 class Forgetful(Protocol):
@@ -126,7 +182,7 @@ class Live:
     def commit(self, commit: Commit) -> None:
         """Apply all of it, or raise and leave everything as it was.
 
-        Raises `Moved`, `UsedTwice`, `TooManyRequests`, or `TemporarilyUnavailable` when the copy is not ours, the
+        Raises `Moved`, `UsedTwice`, `Exhausted`, `TooManyRequests`, or `TemporarilyUnavailable` when the copy is not ours, the
         ledger is too far behind, or Redis does not answer.
         """
         generation = commit.generation or self.generation()
@@ -145,6 +201,8 @@ class Live:
                 raise Moved(details[0])
             case "used":
                 raise UsedTwice(details[0])
+            case "exhausted":
+                raise Exhausted(details[0].split(":", 2)[2])
             case "limited":
                 raise TooManyRequests(f"rate of {details[0]}", retry_after=MINUTE - clock.timestamp() % MINUTE)
             case "stalled":
@@ -161,21 +219,28 @@ class Live:
             expected += (epoch_key(number, thing), epoch)
         for thing, version in commit.versions.items():
             expected += (version_key(number, thing), version)
-        arguments: list[str | bytes | int] = [generation.identity(self.redis.run_id), self._stall]
+        arguments: list[str | bytes | int] = [generation.identity(self.redis.run_id), self._stall, clock.timestamp()]
         arguments += (len(expected) // 2, *expected)
         arguments += (len(commit.undenied), *(denied_key(number, jti) for jti in commit.undenied))
         arguments += (len(commit.once), *(v for mark in commit.once for v in (base + mark.name, mark.seconds)))
         arguments += (len(commit.put), *(v for put in commit.put for v in (base + put.name, put.value, put.seconds)))
         rates = [(client, limit) for client, limit in commit.rate if limit]
         arguments += (len(rates), *(v for who, limit in rates for v in (f"{base}rate:{who}:{window}", 2 * MINUTE, limit)))
-        reply: list[bytes] = self.redis.call("EVALSHA", scripts.COMMIT_SHA, 2, READY, STREAM, *arguments, commit.record)
+        touch = commit.touch
+        if touch is None:
+            arguments += (0, 0)
+        else:
+            arguments += (0,) if touch.size is None else (1, base + touch.name, touch.size)
+            arguments += (len(touch.labels), *(v for label in touch.labels for v in (base + touch.name, label, touch.until)))
+        arguments += (len(commit.take), *(v for take in commit.take for v in (base + take.name, *take[1:])))
+        arguments += (len(commit.born), *(v for one in commit.born for v in (base + one.name, one.limit, one.expires_at, one.jti)))
+        reply: list[bytes] = self.redis.call("EVALSHA", scripts.COMMIT_SHA, 2, READY, commit.stream, *arguments, commit.record)
         verdict, *details = (part.decode() for part in reply)
         return verdict, details
 
     def moved(self, thing: Thing) -> None:
         """Forget what is cached of the thing, and raise Redis to what SQL says of it."""
-        for cache in self.caches:
-            cache.forget(thing)
+        self.forget(thing)
         generation = self.reload_generation()
         with self.database.reading() as session:
             held = read_thing(session, thing)
@@ -186,6 +251,11 @@ class Live:
             version_key(generation.number, thing), held.version, 0,
         )  # fmt: skip
 
+    def forget(self, thing: Thing) -> None:
+        """Forget what is cached of the thing: SQL was seen to have it otherwise."""
+        for cache in self.caches:
+            cache.forget(thing)
+
     def read(self, names: Iterable[str]) -> list[bytes | None]:
         """Values below the current generation, from a copy proven ours in the same read."""
         generation = self.generation()
@@ -193,6 +263,13 @@ class Live:
         values: list[bytes | None] = self.redis.call("MGET", READY, *(base + name for name in names))
         self._proven(values[0], generation)
         return values[1:]
+
+    def members(self, name: str) -> frozenset[str]:
+        """The members of a set below the current generation, from a copy proven ours right after."""
+        generation = self.generation()
+        found, ready = self.redis.pipeline([("SMEMBERS", prefix(generation.number) + name), ("GET", READY)])
+        self._proven(ready, generation)
+        return frozenset(member.decode() for member in found)
 
     def still(
         self,
@@ -252,6 +329,8 @@ class Live:
 
 
 def _thing_of(key: str) -> Thing | None:
-    """The thing whose epoch or version is kept under a key; None for a denied token."""
+    """The thing whose epoch, version or history is kept under a key; None for a denied token."""
     _deputy, _number, axis, *rest = key.split(":", 4)
+    if axis == "h":
+        return Thing(Kind.TASK, rest[0])
     return Thing(Kind(rest[0]), rest[1]) if axis in {"e", "v"} else None

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
+from app import clock
 from app.errors import TemporarilyUnavailable
 from app.live import scripts
 from app.live.commit import Live
@@ -53,10 +54,16 @@ class Deed:
 
     session: Session
     movements: list[Movement] = field(default_factory=list)
+    moment: int = field(default_factory=clock.timestamp)
+    """Seconds since 1970 when it began."""
+    first: int | None = None
+    """The number of its first movement, once it is committed. What it ended stood until then."""
+    generation: int = 0
+    """The generation of the live state in which that was."""
 
-    def change(self, thing: Thing) -> None:
-        """Something about the thing is different: its version moves, caches and commits notice."""
-        self._move(thing, epoch=0)
+    def change(self, thing: Thing) -> int:
+        """Something about the thing is different: its version moves, caches and commits notice. Returns the new version."""
+        return self._move(thing, epoch=0)
 
     def end(self, thing: Thing) -> None:
         """Authority ends or shrinks: the epoch moves and everything that hangs on the thing is dead, born or not."""
@@ -68,9 +75,10 @@ class Deed:
         self.session.connection().execute(DENY, {"jti": jti, "until": until})
         self.movements.append(Movement(TOKEN, jti, 1, 0, until))
 
-    def _move(self, thing: Thing, *, epoch: int) -> None:
+    def _move(self, thing: Thing, *, epoch: int) -> int:
         moved = self.session.connection().execute(MOVE, {"kind": thing.kind.value, "id": thing.id, "by": epoch}).one()
         self.movements.append(Movement(thing.kind.value, thing.id, moved.epoch, moved.version, 0))
+        return int(moved.version)
 
 
 def lock_deployment(session: Session) -> None:
@@ -96,7 +104,7 @@ class Deeds:
             deed = Deed(session)
             yield deed
             if deed.movements:
-                numbered = _number(session, deed.movements)
+                numbered = _number(session, deed)
         if numbered is not None:
             try:
                 in_force = apply(self._live, *numbered, deed.movements)
@@ -106,13 +114,15 @@ class Deeds:
                 raise NotYetInForce("live state is being rebuilt")
 
 
-def _number(session: Session, movements: Sequence[Movement]) -> tuple[Generation, int] | None:
+def _number(session: Session, deed: Deed) -> tuple[Generation, int] | None:
+    movements = deed.movements
     count = len(movements)
     row = session.connection().execute(NUMBER, {"count": count}).one_or_none()
     if row is None:
         # Before the first generation there is no live copy that could be behind.
         return None
     first: int = row.movement - count + 1
+    deed.first, deed.generation = first, row.generation
     session.connection().execute(RECORD, [{"seq": first + at, **movement._asdict()} for at, movement in enumerate(movements)])
     return (Generation(row.generation, row.since), first) if row.generation else None
 

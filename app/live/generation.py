@@ -29,6 +29,19 @@ class Generation(NamedTuple):
     number: int
     since: int
 
+    def remembers(self, made: int, now: int) -> bool:
+        """Whether the once-mark of what was made at `made` would be here, had it been used (both in seconds since 1970).
+
+        Raises `TemporarilyUnavailable` for as long as something made just before the rebuild, by a clock that is
+        right enough, may still be on its way.
+        """
+        first = self.since + clock.SKEW + 1
+        if self.since == 0 or made >= first:
+            return True
+        if now < first + clock.SKEW:
+            raise TemporarilyUnavailable("assertions of before the rebuild", retry_after=min(first - made, clock.SKEW + 1))
+        return False
+
     def identity(self, run_id: str) -> str:
         """What `ready` holds when the copy in that Redis process is ours and complete."""
         return f"{self.number}:{self.since}:{run_id}"
@@ -37,6 +50,11 @@ class Generation(NamedTuple):
 READY = "deputy:ready"
 BUILDING = "deputy:building"
 STREAM = "deputy:stream"
+CALLS = "deputy:calls"
+"""Records of calls that were only looked at: a stream of their own, so that a busy API holds up nobody's tokens."""
+
+STREAMS = (STREAM, CALLS)
+"""In the order in which the relay takes them."""
 
 
 def prefix(number: int) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hashlib import sha1
 
 COMMIT = """
--- KEYS: ready, stream.  ARGV: identity, stall (ms), then five counted lists, then the record.
+-- KEYS: ready, stream.  ARGV: identity, stall (ms), now (s), then nine counted lists, then the record.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return {'not ready'} end
-local at = 3
+local at = 4
 local function list(width)
   local n = tonumber(ARGV[at]); local first = at + 1
   at = first + n * width
@@ -18,6 +18,10 @@ local absent, a = list(1)
 local once, o = list(2)
 local put, p = list(3)
 local rate, r = list(3)
+local sizes, h = list(2)
+local touched, t = list(3)
+local takes, k = list(5)
+local alive, l = list(4)
 local record = ARGV[at]
 
 if expected > 0 then
@@ -40,6 +44,17 @@ end
 for i = 0, once - 1 do
   if redis.call('EXISTS', ARGV[o + i * 2]) == 1 then return {'used', ARGV[o + i * 2]} end
 end
+for i = 0, sizes - 1 do
+  if redis.call('SCARD', ARGV[h + i * 2]) ~= tonumber(ARGV[h + i * 2 + 1]) then return {'moved', ARGV[h + i * 2]} end
+end
+for i = 0, takes - 1 do
+  local taken = tonumber(redis.call('GET', ARGV[k + i * 5]) or ARGV[k + i * 5 + 4])
+  if taken + tonumber(ARGV[k + i * 5 + 1]) > tonumber(ARGV[k + i * 5 + 2]) then return {'exhausted', ARGV[k + i * 5]} end
+end
+for i = 0, alive - 1 do
+  redis.call('ZREMRANGEBYSCORE', ARGV[l + i * 4], '-inf', ARGV[3])
+  if redis.call('ZCARD', ARGV[l + i * 4]) >= tonumber(ARGV[l + i * 4 + 1]) then return {'exhausted', ARGV[l + i * 4]} end
+end
 if record ~= '' then
   local oldest = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
   if oldest then
@@ -53,6 +68,19 @@ for i = 0, once - 1 do redis.call('SET', ARGV[o + i * 2], '1', 'EX', ARGV[o + i 
 for i = 0, put - 1 do redis.call('SET', ARGV[p + i * 3], ARGV[p + i * 3 + 1], 'EX', ARGV[p + i * 3 + 2]) end
 for i = 0, rate - 1 do
   if redis.call('INCR', ARGV[r + i * 3]) == 1 then redis.call('EXPIRE', ARGV[r + i * 3], ARGV[r + i * 3 + 1]) end
+end
+for i = 0, touched - 1 do
+  redis.call('SADD', ARGV[t + i * 3], ARGV[t + i * 3 + 1])
+  redis.call('EXPIREAT', ARGV[t + i * 3], ARGV[t + i * 3 + 2])
+end
+for i = 0, takes - 1 do
+  redis.call('SET', ARGV[k + i * 5], ARGV[k + i * 5 + 4], 'NX')
+  redis.call('INCRBY', ARGV[k + i * 5], ARGV[k + i * 5 + 1])
+  redis.call('EXPIREAT', ARGV[k + i * 5], ARGV[k + i * 5 + 3])
+end
+for i = 0, alive - 1 do
+  redis.call('ZADD', ARGV[l + i * 4], ARGV[l + i * 4 + 2], ARGV[l + i * 4 + 3])
+  redis.call('EXPIREAT', ARGV[l + i * 4], ARGV[l + i * 4 + 2])
 end
 if record ~= '' then redis.call('XADD', KEYS[2], '*', 'r', record) end
 return {'ok'}

@@ -14,11 +14,14 @@ class Kind(StrEnum):
     HUMAN = "human"
     SESSION = "session"
     AGENT = "agent"
+    INSTANCE = "instance"
     CLIENT = "client"
     CONSENT = "consent"
     TASK = "task"
     FAMILY = "family"
     RESOURCE = "resource"
+    POLICIES = "policies"
+    """The policy set as a whole: it has only a version."""
     KEY = "key"
     KEYS = "keys"
     """The key store as a whole: it has only a version."""
@@ -45,6 +48,7 @@ class Thing(NamedTuple):
 
 DEPLOYMENT = Thing(Kind.DEPLOYMENT, "1")
 KEYS = Thing(Kind.KEYS, "1")
+POLICIES = Thing(Kind.POLICIES, "1")
 
 
 class Reading(NamedTuple):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from sqlalchemy import select
@@ -19,16 +19,27 @@ from app.clients.registration import URI_CHARACTERS, Registered, SecretNotYetInF
 from app.errors import NotFound, Refused
 from app.keys.store import KeyStore
 from app.live.commit import Live
-from app.live.deeds import Deeds, NotYetInForce
+from app.live.deeds import Deed, Deeds, NotYetInForce
 from app.live.things import Kind, Thing
 from app.resources.models import ResourceRow
 from app.settings import LOOPBACK_HOSTS, Settings
-from app.vocabulary import MAX_SCOPES, OPENID_SCOPES, SCOPE_TOKEN, AuthMethod, ClientKind, Pairs, SigningAlg, new_id
+from app.vocabulary import (
+    MAX_SCOPES,
+    OPENID_SCOPES,
+    SCOPE_TOKEN,
+    AuthMethod,
+    ClientKind,
+    ConfirmationMethod,
+    Pairs,
+    SigningAlg,
+    is_label,
+    new_id,
+)
 
 MAX_URI = 500
 MAX_SCOPE = 100
 MAX_WORDS = 200
-LABEL = re.compile(r"[a-z][a-z0-9:._-]{0,63}")
+MAX_LABELS = 32
 
 
 class ResourceRegistry:
@@ -41,9 +52,37 @@ class ResourceRegistry:
         self._settings = settings
         self._pepper = pepper
 
-    def add(self, uri: str, *, name: str, scopes: Mapping[str, str], labels: Iterable[str] = (), alg: str = "ES256", by: Who) -> Registered:
-        """Register an API. `scopes`: name to plain words. Raises `Refused` with a sentence for whoever asked."""
+    def add(
+        self,
+        uri: str,
+        *,
+        name: str,
+        scopes: Mapping[str, str],
+        labels: Iterable[str] = (),
+        scope_labels: Mapping[str, Iterable[str]] | None = None,
+        alg: str = "ES256",
+        bound: Iterable[ConfirmationMethod] = (),
+        by: Who,
+    ) -> Registered:
+        """Register an API. `scopes`: name to plain words; `bound`: it takes no bearer token, only what is bound in one of these ways.
+
+        Raises `Refused` with a sentence for whoever asked.
+        """
         self._check_uri(uri)
+        return self._add(uri, name=name, scopes=scopes, labels=labels, scope_labels=scope_labels, alg=alg, bound=bound, by=by)
+
+    def _add(
+        self,
+        uri: str,
+        *,
+        name: str,
+        scopes: Mapping[str, str],
+        labels: Iterable[str] = (),
+        scope_labels: Mapping[str, Iterable[str]] | None = None,
+        alg: str = "ES256",
+        bound: Iterable[ConfirmationMethod] = (),
+        by: Who,
+    ) -> Registered:
         chosen = _checked_alg(alg)
         client, secret = new_client(ClientKind.RESOURCE, name, prefix="rsc", auth=AuthMethod.CLIENT_SECRET_BASIC, pepper=self._pepper)
         row = ResourceRow(
@@ -52,7 +91,9 @@ class ResourceRegistry:
             name=name,
             scopes=_checked_scopes(scopes),
             labels=_checked_labels(labels),
+            scope_labels=_checked_scope_labels(scopes, scope_labels or {}),
             alg=chosen.value,
+            bound=sorted(bound),
             client_id=client.client_id,
             created_at=clock.timestamp(),
         )
@@ -61,11 +102,33 @@ class ResourceRegistry:
             with self._deeds.deed() as deed:
                 deed.session.add_all((client, row))
                 deed.session.flush()
-                what = {"uri": uri, "scopes": sorted(scopes), "labels": row.labels}
+                what = {
+                    "uri": uri,
+                    "scopes": sorted(scopes),
+                    "labels": row.labels,
+                    "scope_labels": row.scope_labels,
+                    "bound": row.bound,
+                }
                 record(deed.session, RegisteredEvent(who=by, kind=Kind.RESOURCE.value, target=row.id, what=what))
         except IntegrityError:
             raise Refused("a resource with that URI is registered already") from None
         return Registered(row.id, client.client_id, secret, uri=uri)
+
+    def keep_own(self, uri: str, *, name: str, scopes: Mapping[str, str], by: Who) -> None:
+        """See to it that an API which this server is itself is registered, with these scopes. Idempotent; SQL is enough.
+
+        Nobody is given its credential: what is presented there needs no introspection.
+        """
+        with self._live.database.reading() as session:
+            row = session.scalar(select(ResourceRow).where(ResourceRow.uri == uri))
+        if row is None:
+            with suppress(Refused):  # another process was first
+                self._add(uri, name=name, scopes=scopes, by=by)
+        elif row.scopes != scopes:
+            with suppress(NotYetInForce), self._deeds.deed() as deed:
+                _resource(deed.session, uri).scopes = _checked_scopes(scopes)
+                deed.change(Thing(Kind.RESOURCE, row.id))
+                record(deed.session, Changed(who=by, kind=Kind.RESOURCE.value, target=row.id, what={"scopes": sorted(scopes)}))
 
     def list(self) -> list[ResourceRow]:
         """Every resource, by URI."""
@@ -77,13 +140,50 @@ class ResourceRegistry:
         with self._live.database.reading() as session:
             return _resource(session, reference)
 
+    def change(
+        self,
+        reference: str,
+        *,
+        name: str | None = None,
+        scopes: Mapping[str, str] | None = None,
+        labels: Iterable[str] | None = None,
+        scope_labels: Mapping[str, Iterable[str]] | None = None,
+        by: Who,
+    ) -> bool:
+        """Change what is registered of an API; None stays as it is. Raises `NotFound`, `Refused`.
+
+        Returns whether scopes were taken away or labels are others now: then every token for it has ended, and agents ask anew.
+        """
+        with self._deeds.deed() as deed:
+            row = _resource(deed.session, reference)
+            before = set(row.scopes), row.labels, row.scope_labels
+            what: dict[str, object] = {}
+            if name is not None and name != row.name:
+                check_name(name)
+                row.name, what["changed"] = name, ["name"]
+            if scopes is not None and scopes != row.scopes:
+                row.scopes = _checked_scopes(scopes)
+                what["scopes"] = sorted(row.scopes)
+            if labels is not None and (checked := _checked_labels(labels)) != row.labels:
+                row.labels = what["labels"] = checked
+            left = {scope: worn for scope, worn in row.scope_labels.items() if scope in row.scopes}
+            wanted = left if scope_labels is None else scope_labels
+            kept = {scope: worn for scope, worn in _checked_scope_labels(row.scopes, wanted).items() if worn}
+            if kept != row.scope_labels:
+                row.scope_labels = what["scope_labels"] = kept
+            if not what:
+                return False
+            ended = not before[0] <= set(row.scopes) or (row.labels, row.scope_labels) != before[1:]
+            if ended:
+                deed.end(Thing(Kind.RESOURCE, row.id))
+            deed.change(Thing(Kind.RESOURCE, row.id))
+            record(deed.session, Changed(who=by, kind=Kind.RESOURCE.value, target=row.id, what=what | {"ended": ended}))
+        return ended
+
     def disable(self, reference: str, *, by: Who) -> None:
         """End every token for the API; nothing is issued for it and it is told about no token. Raises `NotFound`."""
         with self._deeds.deed() as deed:
-            row = _resource(deed.session, reference)
-            row.enabled = False
-            deed.end(Thing(Kind.RESOURCE, row.id))
-            record(deed.session, Revoked(who=by, kind=Kind.RESOURCE.value, target=row.id, reason="disabled"))
+            disable_resource(deed, reference, by)
 
     def enable(self, reference: str, *, by: Who) -> None:
         """Open the API again. What ended stays ended. Raises `NotFound`."""
@@ -123,6 +223,14 @@ class ResourceRegistry:
             raise Refused("URIs under the issuer name the server's own endpoints and its agents")
 
 
+def disable_resource(deed: Deed, reference: str, by: Who) -> None:
+    """End every token for an API and close it, inside a deed. Raises `NotFound`."""
+    row = _resource(deed.session, reference)
+    row.enabled = False
+    deed.end(Thing(Kind.RESOURCE, row.id))
+    record(deed.session, Revoked(who=by, kind=Kind.RESOURCE.value, target=row.id, reason="disabled"))
+
+
 def check_pairs(session: Session, pairs: Pairs) -> None:
     """Every (resource, scope) there is in the register. Raises `Refused` naming the first that is not."""
     known = {row.uri: row.scopes for row in session.scalars(select(ResourceRow))} if pairs else {}
@@ -154,9 +262,16 @@ def _checked_scopes(scopes: Mapping[str, str]) -> dict[str, str]:
 
 def _checked_labels(labels: Iterable[str]) -> list[str]:
     checked = sorted(set(labels))
-    if any(not LABEL.fullmatch(label) for label in checked):
-        raise Refused("a label is a short word of lower-case letters, digits and : . _ -")
+    if len(checked) > MAX_LABELS or any(not is_label(label) for label in checked):
+        raise Refused(f"up to {MAX_LABELS} labels; each is a short word of lower-case letters, digits and : . _ -")
     return checked
+
+
+def _checked_scope_labels(scopes: Mapping[str, str], scope_labels: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
+    for scope in scope_labels:
+        if scope not in scopes:
+            raise Refused(f"there is no scope {scope} to put a label on")
+    return {scope: _checked_labels(labels) for scope, labels in scope_labels.items()}
 
 
 def _checked_alg(alg: str) -> SigningAlg:

@@ -13,7 +13,7 @@ from app.live.commit import Live
 from app.live.models import ThingRow, reading_of
 from app.live.things import Kind, Thing
 from app.resources.models import ResourceRow
-from app.vocabulary import Pair, Pairs, SigningAlg
+from app.vocabulary import ConfirmationMethod, Pair, Pairs, ScopeSet, SigningAlg
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +25,21 @@ class Resource:
     name: str
     scopes: Mapping[str, str]
     labels: frozenset[str]
+    scope_labels: Mapping[str, frozenset[str]]
     alg: SigningAlg
     client_id: str
     enabled: bool
+    bound: frozenset[ConfirmationMethod] = frozenset()
+    """How its tokens must be bound, in one of these ways; empty: it takes bearer tokens too (RFC 9728 §2)."""
 
     @property
     def pairs(self) -> Pairs:
         """Every (resource, scope) there is here."""
         return frozenset(Pair(self.uri, scope) for scope in self.scopes)
+
+    def touched_by(self, scope: ScopeSet) -> frozenset[str]:
+        """The labels that whoever holds these scopes here has touched: the resource's own and the scopes'."""
+        return self.labels.union(*(self.scope_labels[one] for one in scope if one in self.scope_labels))
 
 
 class Resources:
@@ -71,8 +78,10 @@ def load_resource(session: Session, which: ColumnElement[bool]) -> Held[Resource
         name=row.name,
         scopes=dict(row.scopes),
         labels=frozenset(row.labels),
+        scope_labels={scope: frozenset(labels) for scope, labels in row.scope_labels.items()},
         alg=SigningAlg(row.alg),
         client_id=row.client_id,
         enabled=row.enabled,
+        bound=frozenset(map(ConfirmationMethod, row.bound)),
     )
     return Held(resource, Thing(Kind.RESOURCE, row.id), reading_of(found[1], found[2]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.audit import record
 from app.audit.events import Revoked, Who
-from app.live.deeds import Deeds
+from app.live.deeds import Deed, Deeds
 from app.live.things import Kind, Thing
 
 TOKEN = "token"
@@ -21,8 +21,7 @@ class Revocation:
     def token(self, jti: str, expires_at: int, *, by: Who) -> None:
         """End one token and what was derived from it. `expires_at` in seconds since 1970: how long to remember it."""
         with self._deeds.deed() as deed:
-            deed.deny(jti, expires_at)
-            record(deed.session, Revoked(who=by, kind=TOKEN, target=jti))
+            deny_token(deed, jti, expires_at, by)
 
     def family(self, family: str, *, by: Who) -> None:
         """End all tokens of one authorization, its refresh token too."""
@@ -33,9 +32,20 @@ class Revocation:
 
         Raises ValueError for a kind that does not go on after its end.
         """
-        if not WITH_ROWS_OF_THEIR_OWN.isdisjoint(one.kind for one in (thing, *beside)):
-            raise ValueError(f"a {thing.kind} is ended by its own deed")
         with self._deeds.deed() as deed:
-            for one in (thing, *beside):
-                deed.end(one)
-            record(deed.session, Revoked(who=by, kind=thing.kind.value, target=thing.id, reason="revoked"))
+            end_things(deed, thing, *beside, by=by)
+
+
+def deny_token(deed: Deed, jti: str, expires_at: int, by: Who) -> None:
+    """End one token and what was derived from it, inside a deed."""
+    deed.deny(jti, expires_at)
+    record(deed.session, Revoked(who=by, kind=TOKEN, target=jti))
+
+
+def end_things(deed: Deed, thing: Thing, *beside: Thing, by: Who) -> None:
+    """End what hangs on a thing and on those beside it, inside a deed. Raises ValueError as `Revocation.end` does."""
+    if not WITH_ROWS_OF_THEIR_OWN.isdisjoint(one.kind for one in (thing, *beside)):
+        raise ValueError(f"a {thing.kind} is ended by its own deed")
+    for one in (thing, *beside):
+        deed.end(one)
+    record(deed.session, Revoked(who=by, kind=thing.kind.value, target=thing.id, reason="revoked"))

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
@@ -17,7 +17,7 @@ from app.live.models import parse_epochs, read_thing, stored_epochs, unmoved
 from app.live.things import Kind, Thing
 from app.policy.access import SignedInAs
 from app.tokens.models import FamilyRow, RefreshTokenRow
-from app.vocabulary import Pair, Pairs, ScopeSet, new_id
+from app.vocabulary import Confirmation, ConfirmationMethod, Pair, Pairs, ScopeSet, new_id
 
 PREFIX = "rt_"
 
@@ -85,6 +85,17 @@ class Refresh:
     used: bool
     alive: bool
     """Neither expired nor of a family that ended."""
+    confirmation: Confirmation | None = None
+    """What it is bound to; None for a bearer's."""
+    instance: str | None = None
+    """Which running copy of the agent it was given to; None where it was none."""
+
+
+class Holder(NamedTuple):
+    """In whose hands a refresh token is good: what it is bound to, and which running copy of the agent, where there are such."""
+
+    confirmation: Confirmation | None = None
+    instance: str | None = None
 
 
 class Families:
@@ -132,15 +143,18 @@ class Families:
                 and read_thing(session, Thing(Kind.FAMILY, family.id)).epoch == 0
                 and unmoved(session, {k: v for k, v in family.authorization["born"].items() if not _narrows(k)})
             )
-            return Refresh(digest, authorization, row.generation, row.used_at is not None, alive)
+            return Refresh(digest, authorization, row.generation, row.used_at is not None, alive, _confirmation(row), row.instance)
 
-    def begin_refreshing(self, family: str, expires_at: int) -> str:
-        """The first refresh token of a family. `expires_at` in seconds since 1970."""
+    def begin_refreshing(self, family: str, expires_at: int, holder: Holder) -> str:
+        """The first refresh token of a family, in whose hands it is good. `expires_at` in seconds since 1970."""
         with self._database.transaction() as session:
-            return _add(session, family, 0, expires_at)
+            return _add(session, family, 0, expires_at, holder)
 
-    def rotate(self, refresh: Refresh) -> str | None:
-        """Use a refresh token up, by one conditional UPDATE, and make the next. None: somebody was first, a replay."""
+    def rotate(self, refresh: Refresh, holder: Holder) -> str | None:
+        """Use a refresh token up, by one conditional UPDATE, and make the next, good in the hands of whoever proved to be here.
+
+        None: somebody was first, a replay.
+        """
         statement = (
             update(RefreshTokenRow)
             .where(RefreshTokenRow.hash == refresh.hash, RefreshTokenRow.used_at.is_(None))
@@ -151,7 +165,7 @@ class Families:
             if session.execute(statement).one_or_none() is None:
                 return None
             authorization = refresh.authorization
-            return _add(session, authorization.family, refresh.generation + 1, authorization.expires_at)
+            return _add(session, authorization.family, refresh.generation + 1, authorization.expires_at, holder)
 
     def give_back(self, refresh: Refresh, undelivered: str) -> None:
         """Take `rotate` back, because its caller was told to come again: what he has is good, what he never got is not."""
@@ -161,11 +175,23 @@ class Families:
                 session.execute(update(RefreshTokenRow).where(RefreshTokenRow.hash == refresh.hash).values(used_at=None))
 
 
-def _add(session: Session, family: str, generation: int, expires_at: int) -> str:
+def _add(session: Session, family: str, generation: int, expires_at: int, holder: Holder) -> str:
     value = PREFIX + secrets.token_urlsafe(32)
-    row = RefreshTokenRow(hash=_hash(value), family=family, generation=generation, issued_at=clock.timestamp(), expires_at=expires_at)
+    issued_at = clock.timestamp()
+    row = RefreshTokenRow(hash=_hash(value), family=family, generation=generation, issued_at=issued_at, expires_at=expires_at)
+    row.instance, bound = holder.instance, holder.confirmation
+    if bound is not None and bound.method is ConfirmationMethod.JKT:
+        row.jkt = bound.thumbprint
+    elif bound is not None:
+        row.x5t_s256 = bound.thumbprint
     session.add(row)
     return value
+
+
+def _confirmation(row: RefreshTokenRow) -> Confirmation | None:
+    if row.jkt is not None:
+        return Confirmation(ConfirmationMethod.JKT, row.jkt)
+    return Confirmation(ConfirmationMethod.X5T_S256, row.x5t_s256) if row.x5t_s256 is not None else None
 
 
 def new_family() -> str:

@@ -11,10 +11,17 @@ from app.policy.access import Lineage
 CLAIM = "deputy"
 
 
-def lineage_claim(lineage: Lineage, depth: int) -> dict[str, Any]:
-    """The lineage as our tokens carry it: generation, epochs, ancestors, and the depth still allowed."""
+def lineage_claim(lineage: Lineage, depth: int, policies: int = 0) -> dict[str, Any]:
+    """The lineage as our tokens carry it: generation, epochs, ancestors, the depth still allowed, the policy set, the approval."""
     claim: dict[str, Any] = {"g": lineage.generation, "e": stored_epochs(lineage.epochs), "d": depth}
-    beside = {"p": list(lineage.parents), "c": lineage.consent, "f": lineage.family, "s": lineage.session}
+    beside = {
+        "p": list(lineage.parents),
+        "c": lineage.consent,
+        "f": lineage.family,
+        "s": lineage.session,
+        "v": policies,
+        "a": lineage.approval,
+    }
     return claim | {name: value for name, value in beside.items() if value}
 
 
@@ -27,5 +34,7 @@ def parse_lineage(claim: Mapping[str, Any]) -> tuple[Lineage, int]:
         consent=claim.get("c"),
         family=claim.get("f"),
         session=claim.get("s"),
+        policies=int(claim.get("v", 0)),
+        approval=claim.get("a"),
     )
     return lineage, int(claim["d"])

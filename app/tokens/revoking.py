@@ -59,14 +59,14 @@ class Revoking:
         agent = self._agents.of_client(client_id) if caller.client.kind is ClientKind.AGENT else None
         if agent is None:
             return Who(client=client_id)
-        return Who(actors=(agent.value.uri,), client=client_id, owner=agent.value.owner)
+        instance = caller.instance.value.id if caller.instance is not None else None
+        return Who(actors=(agent.value.uri,), client=client_id, owner=agent.value.owner, instance=instance)
 
     def _spend(self, caller: AuthenticatedClient) -> None:
-        versions = {caller.held.thing: caller.held.reading.version}
         try:
-            self._live.commit(Commit(generation=caller.generation, versions=versions, once=caller.once))
-        except UsedTwice:
-            raise caller.replayed() from None
+            self._live.commit(Commit(generation=caller.generation, versions=caller.versions, once=caller.once))
+        except UsedTwice as used:
+            raise caller.replayed(used) from None
         except Moved:
             raise TemporarilyUnavailable("the client was changed meanwhile", retry_after=0) from None
 

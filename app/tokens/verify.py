@@ -11,9 +11,9 @@ from app.delegation.authority import Authority
 from app.delegation.chain import Actor, ActorChain
 from app.keys.verifier import JWTRefused, TokenVerifier, VerifiedJWT
 from app.policy.access import Lineage, SignedInAs
-from app.tokens.authorization_details import parse_resource_access
+from app.tokens.authorization_details import Access, parse_resource_access
 from app.tokens.lineage import CLAIM, parse_lineage
-from app.vocabulary import JWTType, Pair, Pairs
+from app.vocabulary import Confirmation, JWTType, Pair
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -37,6 +37,12 @@ class VerifiedToken:
     def denied_by(self) -> tuple[str, ...]:
         """The `jti`s whose denial kills it: its own and its ancestors'."""
         return (self.jti, *self.lineage.parents)
+
+    @property
+    def instance(self) -> str | None:
+        """Which running copy of the current agent it was given to, where that was told apart."""
+        current = self.authority.chain.current
+        return (current.instance if current is not None else self.claims.get("instance")) or None
 
     @property
     def human(self) -> bool:
@@ -70,10 +76,10 @@ def _read(verified: VerifiedJWT) -> VerifiedToken:
 
 def _parse(typ: JWTType, claims: Mapping[str, Any]) -> VerifiedToken:
     lineage, depth = parse_lineage(claims[CLAIM])
-    may_act = claims.get("may_act")
     signed_in = None
     if "auth_time" in claims:
         signed_in = SignedInAs(claims["auth_time"], claims["acr"], tuple(claims["amr"]))
+    access = _access(typ, claims)
     return VerifiedToken(
         typ=typ,
         jti=claims["jti"],
@@ -81,21 +87,22 @@ def _parse(typ: JWTType, claims: Mapping[str, Any]) -> VerifiedToken:
         audience=claims["aud"],
         client_id=claims["client_id"],
         authority=Authority(
-            pairs=_pairs(typ, claims),
+            pairs=access.pairs,
             end=claims["exp"],
             chain=ActorChain.parse(claims.get("act")),
             depth=depth,
-            key=claims.get("cnf", {}).get("jkt"),
+            confirmation=Confirmation.parse(claims["cnf"]) if "cnf" in claims else None,
+            amount=access.amount,
         ),
         signed_in=signed_in,
         task=claims.get("txn"),
-        may_act=Actor(may_act["iss"], may_act["sub"]) if may_act else None,
+        may_act=Actor.parse(claims["may_act"]) if "may_act" in claims else None,
         lineage=lineage,
         claims=MappingProxyType(dict(claims)),
     )
 
 
-def _pairs(typ: JWTType, claims: Mapping[str, Any]) -> Pairs:
-    if typ is JWTType.HANDOVER:
+def _access(typ: JWTType, claims: Mapping[str, Any]) -> Access:
+    if typ is JWTType.HANDOVER or "authorization_details" in claims:
         return parse_resource_access(claims["authorization_details"])
-    return frozenset(Pair(claims["aud"], scope) for scope in claims.get("scope", "").split())
+    return Access(frozenset(Pair(claims["aud"], scope) for scope in claims.get("scope", "").split()))

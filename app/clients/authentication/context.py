@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from app.live.generation import Generation
+
 
 @dataclass(frozen=True, slots=True)
 class Authenticating:
-    """The moment, the generation's beginning (both seconds since 1970), and what assertions may be addressed to."""
+    """The moment (seconds since 1970), the generation, and what assertions may be addressed to."""
 
     now: int
-    since: int
+    generation: Generation
     issuer: str
     token_endpoint: str
     pepper: bytes = field(repr=False)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
+from app.clients.certificate import ClientCertificate
 from app.errors import InvalidClient, InvalidRequest
 from app.vocabulary import JWT_BEARER_ASSERTION, AuthMethod
 
@@ -25,6 +25,10 @@ class Presented(Protocol):
     def authorization(self) -> tuple[str, ...]:
         """Every Authorization header."""
 
+    @property
+    def certificate(self) -> ClientCertificate | None:
+        """The client certificate of the connection."""
+
     def one(self, name: str) -> str | None:
         """A body parameter, None when it is absent or empty."""
 
@@ -36,9 +40,10 @@ class Credentials:
     method: AuthMethod
     unverified_client_id: str
     proof: str = field(default="", repr=False)
+    certificate: ClientCertificate | None = None
 
 
-def parse_credentials(presented: Presented, unverified_subject: Mapping[str, str] | None = None) -> Credentials:
+def parse_credentials(presented: Presented, unverified_subject: str | None = None) -> Credentials:
     """The one way in which the request authenticates (RFC 6749 §2.3). Raises InvalidRequest for two, InvalidClient for none."""
     ways: list[Credentials] = []
     client_id = presented.one("client_id")
@@ -50,9 +55,11 @@ def parse_credentials(presented: Presented, unverified_subject: Mapping[str, str
     if assertion is not None or kind is not None:
         if assertion is None or kind != JWT_BEARER_ASSERTION:
             raise InvalidClient("client_assertion without its type, or of another type")
-        ways.append(Credentials(AuthMethod.PRIVATE_KEY_JWT, client_id or (unverified_subject or {}).get("sub", ""), assertion))
+        ways.append(Credentials(AuthMethod.PRIVATE_KEY_JWT, client_id or unverified_subject or "", assertion))
     if not ways and client_id:
-        ways.append(Credentials(AuthMethod.NONE, client_id))
+        # Who only names itself over a connection with a certificate is whom that says (RFC 8705 §2).
+        method = AuthMethod.NONE if presented.certificate is None else AuthMethod.TLS_CLIENT_AUTH
+        ways.append(Credentials(method, client_id, certificate=presented.certificate))
     if len(ways) > 1:
         raise InvalidRequest("more than one client authentication method", layer="client")
     if not ways:

@@ -9,7 +9,7 @@ from app import clock
 from app.clients.authentication.context import Authenticating
 from app.clients.authentication.credentials import Credentials
 from app.clients.client import Client
-from app.errors import InvalidClient, TemporarilyUnavailable
+from app.errors import InvalidClient
 from app.keys.verifier import (
     NO_TYP,
     JWTRefused,
@@ -55,7 +55,8 @@ def verify(credentials: Credentials, client: Client | None, context: Authenticat
         jti = _checked(claims, credentials.unverified_client_id, client, context)
     except JWTRefused as refused:
         raise InvalidClient(f"assertion: {refused.reason}") from None
-    _remembered(claims, context)
+    if not context.generation.remembers(require_time(claims, "iat"), context.now):
+        raise InvalidClient("assertion: made before the live state was rebuilt")
     seconds = require_time(claims, "exp") + clock.SKEW + 1 - context.now
     return (Once(NAMESPACE, f"{client.client_id} {jti}", max(seconds, 1)),)
 
@@ -71,15 +72,3 @@ def _checked(claims: Mapping[str, Any], client_id: str, client: Client, context:
     require_time(claims, "iat")
     check_times(claims, context.now, max_lifetime=MAX_LIFETIME)
     return require_str(claims, "jti", max_length=256)
-
-
-def _remembered(claims: Mapping[str, Any], context: Authenticating) -> None:
-    """Refuse what an earlier generation may have seen: its once-marks are gone."""
-    first = context.since + clock.SKEW + 1
-    made = require_time(claims, "iat")
-    if context.since == 0 or made >= first:
-        return
-    if context.now < first + clock.SKEW:
-        # As long as the assertion of a client whose clock is right enough, made just before, may still be on its way.
-        raise TemporarilyUnavailable("assertions of before the rebuild", retry_after=min(first - made, clock.SKEW + 1))
-    raise InvalidClient("assertion: made before the live state was rebuilt")

@@ -8,7 +8,7 @@ from app.vocabulary import GrantType
 
 
 def rule(access: AccessRequest) -> AccessRequest | Denial:
-    """Pairs, end and depth of the consent bound the request; a consent that ended gives nothing."""
+    """Pairs, end, depth and limit of the consent bound the request; a consent that ended gives nothing."""
     if access.human is None:
         return access
     held = access.consent
@@ -18,10 +18,11 @@ def rule(access: AccessRequest) -> AccessRequest | Denial:
         return access
     consent = held.value
     if not consent.live(access.now):
-        return Denial(_refusal(access, "the consent has ended"))
+        return Denial(_refusal(access, "the consent is paused" if consent.paused else "the consent has ended"))
     if consent.human != access.human:
         return Denial(_refusal(access, "the consent is another human's"))
-    return access.narrowed(access.authority.narrow(pairs=consent.pairs, end=consent.until, depth=consent.depth))
+    limit = consent.limits.amount
+    return access.narrowed(access.authority.narrow(pairs=consent.pairs, end=consent.until, depth=consent.depth, amount=limit))
 
 
 def _refusal(access: AccessRequest, reason: str) -> OAuthError:

@@ -8,13 +8,13 @@ from app.vocabulary import GrantType
 
 
 def rule(access: AccessRequest) -> AccessRequest | Denial:
-    """A hand-over by exchange goes to an active agent on the caller's list; by a code, to whom the human consented."""
+    """A hand-over by exchange, approved or not, goes to an active agent on the caller's list; by a code, to whom the human consented."""
     if access.target.kind is not TokenKind.HANDOVER:
         return access
     receiver = access.target.agent
     if receiver is None or not receiver.value.active:
         return Denial(InvalidToken("the receiving agent is unknown or not active", layer="hand-over"))
-    if access.grant_type is not GrantType.TOKEN_EXCHANGE or access.agent is None:
+    if access.grant_type not in {GrantType.TOKEN_EXCHANGE, GrantType.CIBA} or access.agent is None:
         return access
     if receiver.value.id not in access.agent.value.hands_to:
         return Denial(InvalidToken("the agent may not hand over to this one", layer="hand-over"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from app.delegation.limits import exceeds
 from app.errors import InvalidAuthorizationDetails, InvalidScope
 from app.policy.access import AccessRequest, Denial, TokenKind
 
@@ -15,10 +16,13 @@ def rule(access: AccessRequest) -> AccessRequest | Denial:
         return Denial(InvalidScope("asked for more than there is"))
     if asked.pairs is not None and not asked.pairs <= authority.pairs:
         return Denial(InvalidAuthorizationDetails("authorization_details is not narrower"))
+    if asked.pairs is not None and exceeds(asked.amount, authority.amount):
+        # Left out, or of another currency: what cannot be compared cannot be delegated, and a limit is never dropped.
+        return Denial(InvalidAuthorizationDetails("its limit is missing, greater, or cannot be compared", layer="limit"))
     if asked.scope is not None:
         authority = authority.for_scope(asked.scope)
     if asked.pairs is not None:
-        authority = authority.narrow(pairs=asked.pairs)
+        authority = authority.narrow(pairs=asked.pairs, amount=asked.amount)
     if not authority.pairs and access.target.kind in {TokenKind.ACCESS_TOKEN, TokenKind.HANDOVER}:
         return Denial(InvalidScope("nothing is left"))
     return access.narrowed(authority)

@@ -15,4 +15,4 @@ def rule(access: AccessRequest) -> AccessRequest | Denial:
     if held is None or not held.value.live(access.now, access.lineage.generation) or held.value.consent != access.lineage.consent:
         refusal = InvalidToken if access.grant_type is GrantType.TOKEN_EXCHANGE else InvalidGrant
         return Denial(refusal("the task has ended", layer="task"))
-    return access.narrowed(access.authority.narrow(end=held.value.deadline))
+    return access.narrowed(access.authority.narrow(pairs=held.value.pairs, end=held.value.deadline, amount=held.value.limits.amount))

@@ -15,6 +15,9 @@ def claims(access: AccessRequest, issuer: str, _jti: str) -> dict[str, Any]:
         found["act"] = act
         if access.task is not None:
             found["txn"] = access.task.value.id
+    elif access.instance is not None:
+        # An agent's own token has no `act` in which its running copies could be told apart (ADR 0018).
+        found["instance"] = access.instance.value.id
     if access.target.kind is TokenKind.HANDOVER and access.target.agent is not None:
         found["may_act"] = {"iss": issuer, "sub": access.target.agent.value.uri, "sub_profile": ACTOR_PROFILE_AGENT}
     return found

@@ -10,15 +10,15 @@ from app.vocabulary import format_scope
 
 
 def claims(access: AccessRequest, _issuer: str, _jti: str) -> dict[str, Any]:
-    """What it may do. A hand-over token spells it pair by pair; elsewhere the audience is the one resource."""
+    """What it may do. A hand-over token, and one with a limit, spells it pair by pair; elsewhere the audience is the one resource."""
     authority = access.authority
     found: dict[str, Any] = {}
     if access.target.kind is TokenKind.USERINFO:
         found["scope"] = format_scope(access.openid)
     elif authority.scope:
         found["scope"] = format_scope(authority.scope)
-    if access.target.kind is TokenKind.HANDOVER:
-        found["authorization_details"] = resource_access(authority.pairs)
-    if authority.key is not None:
-        found["cnf"] = {"jkt": authority.key}
+    if access.target.kind is TokenKind.HANDOVER or (authority.amount is not None and authority.pairs):
+        found["authorization_details"] = resource_access(authority.pairs, authority.amount)
+    if authority.confirmation is not None:
+        found["cnf"] = authority.confirmation.claim()
     return found

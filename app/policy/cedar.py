@@ -1,0 +1,227 @@
+"""Cedar, asked strictly: always with the schema, and whatever is not a clean "allow" is a denial.
+
+A policy can only forbid, or forbid unless a human says otherwise. The one `permit` is ours: our own rules have decided
+before, and nothing here widens them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import cedarpy
+
+from app.policy.asks import ANNOTATION, Approved, Ask, met, parse_ask
+
+SCHEMA_TEXT = """
+entity Agent = { "owner": String };
+entity Resource = { "labels": Set<String> };
+type Task = { "id": String, "default": Bool, "age": Long };
+type Asked = {
+  "human": String, "away": Bool, "sign_in_age": Long, "acr": String,
+  "actors": Set<String>, "first_actor": String, "depth": Long, "task": Task,
+  "scopes": Set<String>, "labels": Set<String>, "touched": Set<String>, "combined": Set<String>, "other_tasks": Set<String>,
+  "first_time": Bool, "now": Long, "hour": Long, "weekday": Long,
+  "operation": String, "instance_age": Long,
+  "object"?: { "type": String, "id": String }, "amount"?: { "currency": String, "value": decimal },
+};
+action "issue", "call" appliesTo { principal: Agent, resource: Resource, context: Asked };
+action "hand_over" appliesTo { principal: Agent, resource: Agent, context: Asked };
+"""
+"""What a policy can look at; docs/policies.md says what each name means. Times in seconds, hour and weekday in UTC."""
+
+SCHEMA = cedarpy.Schema.from_str(SCHEMA_TEXT)
+
+OURS = "deputy"
+"""Id of the one permit."""
+
+NO_INSTANCE = -1
+"""`instance_age` where no running copy is told apart: the agent acts with a registered key."""
+
+SINCE: dict[str, Any] = {"instance_age": NO_INSTANCE}
+"""What the schema has gained, as it was before: questions recorded then lack it."""
+
+ERROR = "policy-error"
+"""What a refusal names when the engine did not answer cleanly."""
+
+
+class PolicyError(ValueError):
+    """A policy that is not accepted. The message is for whoever wrote it."""
+
+
+class Question(NamedTuple):
+    """One question to the policies, in values that JSON holds: the ledger keeps it, and replay asks it again."""
+
+    action: str
+    agent: str
+    owner: str
+    target: str
+    target_owner: str
+    """Who answers for the agent it is handed to; empty for a resource."""
+    target_labels: tuple[str, ...]
+    context: dict[str, Any]
+    approved: Approved | None = None
+    """What the human has answered to this very request; the policies that ask are told, Cedar is not."""
+
+    def recorded(self) -> dict[str, Any]:
+        """As the ledger keeps it."""
+        recorded = self._asdict()
+        del recorded["approved"]
+        return recorded if self.approved is None else recorded | {"approved": self.approved.recorded()}
+
+    @classmethod
+    def parse(cls, recorded: Mapping[str, Any]) -> Question:
+        """The inverse of `recorded`. Raises TypeError or KeyError for anything else."""
+        fields = {name: recorded[name] for name in cls._fields if name != "approved"}
+        fields["context"] = {**SINCE, **fields["context"]}
+        approved = Approved.parse(recorded["approved"]) if "approved" in recorded else None
+        return cls(**{**fields, "target_labels": tuple(fields["target_labels"]), "approved": approved})
+
+    def asking(self, **changed: Any) -> Question:
+        """The same question with some of its context different."""
+        return self._replace(context={**self.context, **changed})
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the policies said: allowed, or which of them forbade it."""
+
+    allowed: bool
+    policies: tuple[str, ...] = ()
+    asks: tuple[Ask, ...] = ()
+    """What each of these policies wants of the human; empty where one of them wants nothing but a no."""
+
+
+ALLOWED = Verdict(allowed=True)
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySet:
+    """The policies in force, compiled. Empty: nothing is asked."""
+
+    compiled: Any = None
+    size: int = 0
+    looks_beside: bool = False
+    """Whether a policy looks at the agent's other tasks: they are read only then."""
+    asks: Mapping[str, Ask] = field(default_factory=dict)
+    """The policies that forbid unless a human says otherwise."""
+
+    @classmethod
+    def compile(cls, texts: Iterable[tuple[str, str]]) -> PolicySet:
+        """From (name, Cedar text) pairs. Raises `PolicyError` naming what is wrong."""
+        policies: dict[str, Any] = {}
+        beside = False
+        for name, text in texts:
+            beside = beside or "other_tasks" in text
+            policies |= _parsed(name, text)
+        if not policies:
+            return cls()
+        size = len(policies)
+        asks = {name: ask for name, policy in policies.items() if (ask := _ask(policy)) is not None}
+        policies[OURS] = _static("permit(principal, action, resource);")[0]
+        document = {"staticPolicies": policies, "templates": {}, "templateLinks": []}
+        try:
+            return cls(cedarpy.PolicySet.from_json_str(json.dumps(document)), size, beside, asks)
+        except ValueError as error:
+            raise PolicyError(f"the policies do not fit together: {error}") from None
+
+    def ask(self, question: Question) -> Verdict:
+        """Whether no policy forbids it. An error, a missing answer or an unknown one forbids."""
+        if not self.size:
+            return ALLOWED
+        kind = "Agent" if question.action == "hand_over" else "Resource"
+        request = {
+            "principal": f"Agent::{json.dumps(question.agent)}",
+            "action": f'Action::"{question.action}"',
+            "resource": f"{kind}::{json.dumps(question.target)}",
+            "context": question.context,
+        }
+        try:
+            entities = _entities(question.agent, question.owner, kind, question.target, question.target_owner, question.target_labels)
+            answer = cedarpy.is_authorized(request, self.compiled, entities, SCHEMA)
+        except (ValueError, TypeError):
+            return Verdict(allowed=False, policies=(ERROR,))
+        if answer.diagnostics.errors:
+            return Verdict(allowed=False, policies=(ERROR,))
+        if answer.decision == cedarpy.Decision.Allow:
+            return ALLOWED
+        named = tuple(sorted(answer.diagnostics.reasons)) if answer.decision == cedarpy.Decision.Deny else ()
+        return self._answered(named, question) if named else Verdict(allowed=False, policies=(ERROR,))
+
+    def _answered(self, named: tuple[str, ...], question: Question) -> Verdict:
+        """What is left of a denial by these policies, after what the human has said and done. A plain no outweighs every ask."""
+        plain = tuple(name for name in named if name not in self.asks)
+        if plain:
+            return Verdict(allowed=False, policies=plain)
+        left = tuple(name for name in named if not met(self.asks[name], name, question.context, question.approved))
+        if not left:
+            return ALLOWED
+        return Verdict(allowed=False, policies=left, asks=tuple(self.asks[name] for name in left) if question.context["human"] else ())
+
+
+def check(name: str, text: str) -> None:
+    """Whether a policy may be saved: it parses, fits the schema, only forbids, and asks as we know. Raises `PolicyError`."""
+    for policy in _parsed(name, text).values():
+        _check_annotations(policy)
+    found = cedarpy.validate_policies(text, SCHEMA)
+    if not found.validation_passed:
+        raise PolicyError("; ".join(str(getattr(error, "error", error)) for error in found.errors)[:1000])
+    PolicySet.compile([(name, text)])
+
+
+def _parsed(name: str, text: str) -> dict[str, Any]:
+    """The policies of a text by id: its name, or its name and their own @id where there are several."""
+    policies = _static(text)
+    if not policies:
+        raise PolicyError("there is no policy in it")
+    if any(policy.get("effect") != "forbid" for policy in policies):
+        raise PolicyError("a policy can only forbid: what is allowed is decided by consents, ceilings and tasks")
+    if len(policies) == 1:
+        return {name: policies[0]}
+    named = {f"{name}/{(policy.get('annotations') or {}).get('id', at)}": policy for at, policy in enumerate(policies, 1)}
+    if len(named) != len(policies):
+        raise PolicyError("two policies with the same @id")
+    return named
+
+
+def _check_annotations(policy: Mapping[str, Any]) -> None:
+    annotations = policy.get("annotations") or {}
+    if unknown := annotations.keys() - {"id", ANNOTATION}:
+        raise PolicyError(f"an annotation that means nothing here: @{', @'.join(sorted(unknown))}")
+    if ANNOTATION in annotations:
+        try:
+            parse_ask(annotations[ANNOTATION])
+        except ValueError as error:
+            raise PolicyError(str(error)) from None
+
+
+def _ask(policy: Mapping[str, Any]) -> Ask | None:
+    """What a policy asks. One that came to be in force with an `@ask` that means nothing is a plain no."""
+    annotations = policy.get("annotations") or {}
+    try:
+        return parse_ask(annotations[ANNOTATION]) if ANNOTATION in annotations else None
+    except ValueError:
+        return None
+
+
+def _static(text: str) -> list[dict[str, Any]]:
+    try:
+        document = json.loads(cedarpy.policies_to_json_str(text))
+    except ValueError as error:
+        raise PolicyError(f"it does not parse: {error}") from None
+    if document.get("templates") or document.get("templateLinks"):
+        raise PolicyError("templates are not supported")
+    return list(document["staticPolicies"].values())
+
+
+@lru_cache(maxsize=4096)
+def _entities(agent: str, owner: str, kind: str, target: str, target_owner: str, labels: tuple[str, ...]) -> Any:
+    entities = [{"uid": {"type": "Agent", "id": agent}, "attrs": {"owner": owner}, "parents": []}]
+    if kind == "Resource":
+        entities.append({"uid": {"type": kind, "id": target}, "attrs": {"labels": list(labels)}, "parents": []})
+    elif target != agent:
+        entities.append({"uid": {"type": kind, "id": target}, "attrs": {"owner": target_owner}, "parents": []})
+    return cedarpy.Entities.from_json_str(json.dumps(entities), SCHEMA)
