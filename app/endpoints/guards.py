@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from flask import Blueprint, Request, Response, request
 from flask.globals import request_ctx
 
+from app.clients.proof import Proofs
 from app.errors import OAuthError
 from app.rim.noise import Noise
 
 PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
-    "Access-Control-Allow-Headers": "Authorization, Content-Type, Accept, MCP-Protocol-Version",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, Accept, DPoP, MCP-Protocol-Version",
     "Access-Control-Max-Age": "600",
 }
 """What only the answer to a preflight says (Fetch Standard, CORS protocol)."""
@@ -22,8 +23,9 @@ PREFLIGHT = {
 class Guards:
     """Limits by address."""
 
-    def __init__(self, noise: Noise) -> None:
+    def __init__(self, noise: Noise, proofs: Proofs) -> None:
         self._noise = noise
+        self._proofs = proofs
 
     @contextmanager
     def admitted(self) -> Iterator[Request]:
@@ -37,6 +39,17 @@ class Guards:
             self._noise.failed(address, error)
             raise
 
+    def roll_nonces(self, endpoint: Blueprint) -> None:
+        """Where proofs must have a nonce, a good one is answered with the next (RFC 9449 §8.2)."""
+        if not self._proofs.nonce_required:
+            return
+
+        @endpoint.after_request
+        def _nonce(response: Response) -> Response:
+            if "HTTP_DPOP" in request.environ and response.status_code < 300:
+                response.headers["DPoP-Nonce"] = self._proofs.nonce()
+            return response
+
     @staticmethod
     def open_to_browsers(endpoint: Blueprint) -> None:
         """CORS for endpoints without a session: metadata, JWKS, token (protocol §2)."""
@@ -44,6 +57,8 @@ class Guards:
         @endpoint.after_request
         def _cors(response: Response) -> Response:
             response.headers["Access-Control-Allow-Origin"] = "*"
+            if "HTTP_DPOP" in request.environ:
+                response.headers["Access-Control-Expose-Headers"] = "DPoP-Nonce"
             if request.method == "OPTIONS":
                 response.headers.extend(PREFLIGHT)
             return response

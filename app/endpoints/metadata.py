@@ -11,7 +11,9 @@ from sqlalchemy import select
 
 from app import clock
 from app.clients.authentication import METHODS
+from app.clients.proof import ALGORITHMS
 from app.database import Database
+from app.endpoints.evaluation import PATH as EVALUATION
 from app.endpoints.guards import Guards
 from app.grants import GRANTS
 from app.keys.store import KeyStore
@@ -26,12 +28,23 @@ PATHS = {
     "authorization_endpoint": "/oauth/authorize",
     "token_endpoint": "/oauth/token",
     "pushed_authorization_request_endpoint": "/oauth/par",
+    "backchannel_authentication_endpoint": "/oauth/bc-authorize",
     "introspection_endpoint": "/oauth/introspect",
     "revocation_endpoint": "/oauth/revoke",
     "userinfo_endpoint": "/oauth/userinfo",
     "end_session_endpoint": "/logout",
     "jwks_uri": "/oauth/jwks",
 }
+
+MTLS = (
+    "token_endpoint",
+    "pushed_authorization_request_endpoint",
+    "introspection_endpoint",
+    "revocation_endpoint",
+    "userinfo_endpoint",
+    "backchannel_authentication_endpoint",
+)
+"""What is also there where clients are asked for certificates (RFC 8705 §5)."""
 
 
 class Metadata:
@@ -54,6 +67,11 @@ class Metadata:
             self._held = (clock.monotonic(), body)
         return body
 
+    def decision_point(self) -> bytes:
+        """The metadata of the policy decision point (AuthZEN Authorization API 1.0 §9)."""
+        issuer = self._settings.issuer
+        return orjson.dumps({"policy_decision_point": issuer, "access_evaluation_endpoint": issuer + EVALUATION})
+
     def _make(self) -> dict[str, Any]:
         issuer = self._settings.issuer
         with self._database.reading() as session:
@@ -62,8 +80,9 @@ class Metadata:
             )
             registered = [(uri, scopes) for uri, scopes in rows]
         signing = sorted({key["alg"] for key in self._keys.public_jwks()["keys"]})
-        methods = [method.value for method in METHODS]
-        proving = [method.value for method in METHODS if method is not AuthMethod.NONE]
+        offered = [method for method in METHODS if method is not AuthMethod.TLS_CLIENT_AUTH or self._settings.mutual_tls]
+        methods = [method.value for method in offered]
+        proving = [method.value for method in offered if method is not AuthMethod.NONE]
         algorithms = [alg.value for alg in SigningAlg]
         document: dict[str, Any] = {"issuer": issuer} | {name: issuer + path for name, path in PATHS.items()}
         document |= {
@@ -82,6 +101,9 @@ class Metadata:
             "introspection_endpoint_auth_methods_supported": proving,
             "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
             "introspection_signing_alg_values_supported": [SigningAlg.ES256.value],
+            "dpop_signing_alg_values_supported": [alg.value for alg in ALGORITHMS],
+            "backchannel_token_delivery_modes_supported": ["poll"],
+            "backchannel_user_code_parameter_supported": False,
             "authorization_details_types_supported": [RESOURCE_ACCESS],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": signing,
@@ -94,6 +116,10 @@ class Metadata:
             "protected_resources": [uri for uri, _scopes in registered],
             "ui_locales_supported": ["en"],
         }  # fmt: skip
+        if self._settings.mutual_tls:
+            document["tls_client_certificate_bound_access_tokens"] = True
+        if self._settings.mtls_url:
+            document["mtls_endpoint_aliases"] = {name: self._settings.mtls_url + PATHS[name] for name in MTLS}
         # What has no elements is left out (RFC 8414 §3.2).
         return {name: value for name, value in document.items() if value != []}
 
@@ -106,6 +132,10 @@ def blueprint(metadata: Metadata, keys: KeyStore, guards: Guards) -> Blueprint:
     @endpoint.get("/.well-known/openid-configuration")
     def document() -> Response:
         return _cached(metadata.document(), "application/json")
+
+    @endpoint.get("/.well-known/authzen-configuration")
+    def decision_point() -> Response:
+        return _cached(metadata.decision_point(), "application/json")
 
     @endpoint.get("/oauth/jwks")
     def jwks() -> Response:

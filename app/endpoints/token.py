@@ -22,4 +22,5 @@ def blueprint(server: DeputyServer, guards: Guards) -> Blueprint:
         return Response(status=204)
 
     guards.open_to_browsers(endpoint)
+    guards.roll_nonces(endpoint)
     return endpoint

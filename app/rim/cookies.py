@@ -42,11 +42,14 @@ class SignInCookie:
         self._sessions = sessions
         self.cookie = Cookie("deputy", secure=settings.secure)
 
-    def current(self) -> SignIn | None:
-        """Who is signed in, asked of SQL once a request. Raises `TemporarilyUnavailable` when SQL cannot say."""
+    def current(self, *, present: bool = True) -> SignIn | None:
+        """Who is signed in, asked of SQL once a request. Raises `TemporarilyUnavailable` when SQL cannot say.
+
+        `present`: a person did something. A page that asks by itself keeps nobody signed in.
+        """
         if "sign_in" not in g:
             secret = self.cookie.value(request)
-            g.sign_in = None if secret is None else self._sessions.read(secret)
+            g.sign_in = None if secret is None else self._sessions.read(secret, present=present)
         found: SignIn | None = g.sign_in
         return found
 

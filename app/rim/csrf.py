@@ -41,7 +41,7 @@ class CSRF:
     def token(self, purpose: str) -> str:
         """The token for one form. `purpose` names the form and what it is about: `login`, `consent:<ticket>`."""
         salt = secrets.token_urlsafe(SALT * 3 // 4)
-        return f"{salt}.{self._mac(salt, purpose, self._binding() or self._form.ensure())}"
+        return f"{salt}.{self._mac(salt, purpose, self.browser())}"
 
     def check(self, form: Mapping[str, str], purpose: str) -> None:
         """Raises `FormRefused` unless the form carries the token of this browser and this purpose."""
@@ -54,6 +54,10 @@ class CSRF:
         expected = self._mac(salt, purpose, binding)
         if not hmac.compare_digest(mac.encode("utf-8", "surrogatepass"), expected.encode()):
             raise FormRefused
+
+    def browser(self) -> str:
+        """What ties anything shown to this browser, as the tokens are: its sign-in, or a value of its own."""
+        return self._binding() or self._form.ensure()
 
     def _binding(self) -> str | None:
         return self._sign_in.cookie.value(request)

@@ -7,8 +7,11 @@ from urllib.parse import unquote_to_bytes
 
 from flask import Request
 
+from app.clients.proof import PresentedProof
 from app.clients.request import ProtocolRequest
 from app.errors import InvalidRequest
+from app.rim.certificates import CERTIFICATE, client_certificate
+from app.tokens.presented import PresentedToken
 
 MAX_BODY = 65_536
 """Bytes of a form."""
@@ -31,15 +34,26 @@ def parse_form(request: Request) -> ProtocolRequest:
     body = request.get_data(cache=False)
     if len(body) > MAX_BODY:
         raise InvalidRequest("the body is too large")
-    if "HTTP_DPOP" in environ:
-        # Ignoring a proof would hand out a bearer token where a bound one was asked for.
-        raise InvalidRequest("DPoP is not supported")
     return ProtocolRequest(
         parameters=parse_parameters(body),
-        authorization=_authorization(environ.get("HTTP_AUTHORIZATION")),
+        authorization=parse_authorization(environ.get("HTTP_AUTHORIZATION")),
         headers={"accept": environ.get("HTTP_ACCEPT", "")},
         address=request.remote_addr or "",
+        proof=presented_proof(request) if "HTTP_DPOP" in environ else None,
+        certificate=client_certificate(request) if CERTIFICATE in environ else None,
     )
+
+
+def presented_proof(request: Request) -> PresentedProof:
+    """The `DPoP` header of a request that has one."""
+    return PresentedProof(request.environ["HTTP_DPOP"], request.method, request.path)
+
+
+def presented_token(request: Request) -> PresentedToken:
+    """The token in the `Authorization` header of a request, and its proof (RFC 6750 §2.1, RFC 9449 §7.1)."""
+    scheme, _, value = request.headers.get("Authorization", "").partition(" ")
+    proof = presented_proof(request) if "HTTP_DPOP" in request.environ else None
+    return PresentedToken(scheme.lower(), value.strip(), proof, client_certificate(request))
 
 
 def _check_type(request: Request) -> None:
@@ -74,7 +88,8 @@ def _decoded(text: str) -> str:
         raise InvalidRequest("bad UTF-8") from None
 
 
-def _authorization(value: str | None) -> tuple[str, ...]:
+def parse_authorization(value: str | None) -> tuple[str, ...]:
+    """Every Authorization header of a request."""
     if value is None:
         return ()
     # gunicorn joins repeated headers with a comma; neither base64 nor a b64token has one.

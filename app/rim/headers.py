@@ -107,8 +107,8 @@ class Headers:
             return response
         for name, value in self._always:
             response.headers[name] = value
-        form_action = g.get("form_action")
-        response.headers[CSP] = _policy(form_action) if form_action else POLICY
+        form_action, live = g.get("form_action", ""), g.get("live", False)
+        response.headers[CSP] = _policy(form_action, live=live) if form_action or live else POLICY
         response.headers["Cache-Control"] = "no-store"
         response.vary.add("Cookie")
         return response
@@ -117,6 +117,11 @@ class Headers:
 def allow_form_action(redirect_uri: str) -> None:
     """Let the form of this answer end at that redirect URI: browsers hold `form-action` against the redirect as well."""
     g.form_action = source_of(redirect_uri)
+
+
+def allow_live() -> None:
+    """Let the script of this answer ask us, and nobody else, for what is new."""
+    g.live = True
 
 
 def source_of(uri: str) -> str:
@@ -134,11 +139,13 @@ def source_of(uri: str) -> str:
     return f"{parts.scheme}://{found['host'] or '*'}{found['port'] or ''}"
 
 
-def _policy(form_action: str = "") -> str:
+def _policy(form_action: str = "", *, live: bool = False) -> str:
     policy = ContentSecurityPolicy()
     for directive, sources in SOURCES:
         more = form_action if directive == "form-action" else ""
         policy.custom_directive(directive, *f"{sources} {more}".split())
+    if live:
+        policy.custom_directive("connect-src", "'self'")
     return policy.header_value
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 REQUEST_ID, BEGAN = "deputy.request_id", "deputy.began"
 """In the WSGI environment: the request's id, and when it arrived on the monotonic clock."""
+ECHOED = "deputy.echoed"
+"""There as well: an id of the caller's own that the answer carries instead."""
 
 MAX_FIELD = 300
 UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
@@ -61,10 +63,10 @@ def install(app: Flask) -> None:
 
     def outer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         request_id = environ[REQUEST_ID] = new_id("req")
-        began = environ[BEGAN] = clock.monotonic()
+        began: float = environ.setdefault(BEGAN, clock.monotonic())
 
         def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Callable[[bytes], object]:
-            headers.append(("X-Request-Id", request_id))
+            headers.append(("X-Request-Id", environ.get(ECHOED, request_id)))
             if status >= "400":
                 # The path only: a query can carry a code or a hint.
                 log.info(

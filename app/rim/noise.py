@@ -8,7 +8,7 @@ from collections import Counter
 from app import clock
 from app.audit import record
 from app.audit.events import NOBODY, NoiseCounted
-from app.errors import InvalidClient, OAuthError, TemporarilyUnavailable, TooManyRequests
+from app.errors import AuthorizationPending, InvalidClient, OAuthError, TemporarilyUnavailable, TooManyRequests
 from app.humans.accounts import origin
 from app.live.commit import Live
 from app.settings import Settings
@@ -45,8 +45,8 @@ class Noise:
             raise TooManyRequests("address", retry_after=MINUTE - now % MINUTE)
 
     def count(self, error: OAuthError) -> None:
-        """Count an error nobody else records."""
-        if isinstance(error, TemporarilyUnavailable) or "audit_id" in error.extra:
+        """Count an error nobody else records. Whoever waits for a human is known, and so is what it asked."""
+        if isinstance(error, (TemporarilyUnavailable, AuthorizationPending)) or "audit_id" in error.extra:
             return
         with self._lock:
             self._errors[str(error.error)] += 1

@@ -19,6 +19,7 @@ from app.rim.noise import Noise
 log = structlog.get_logger("deputy.problem")
 
 PAGES = ("/login", "/logout", "/consent", "/my/", "/oauth/authorize", "/admin")
+PROGRAMS = ("/oauth/", "/tasks", "/agents/", "/access/", "/api/")
 JSON = "application/json"
 
 
@@ -38,6 +39,8 @@ def problem(error: OAuthError) -> Response:
     if isinstance(error, InvalidBearer):
         said = "" if isinstance(error, MissingBearer) else f', error="{error.error}"'
         response.headers["WWW-Authenticate"] = f'Bearer realm="Deputy"{said}'
+    for name, value in error.headers.items():
+        response.headers[name] = value
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
     return response
@@ -79,7 +82,7 @@ def install(app: Flask, noise: Noise, page: Callable[[Exception], Response]) -> 
         status = error.code or 400
         if status == 413:
             return answer(InvalidRequest("the body is too large"))
-        if request.path.startswith("/oauth/") and request.path != "/oauth/authorize":
+        if request.path.startswith(PROGRAMS) and request.path != "/oauth/authorize":
             response = json_response({"error": "invalid_request", "error_description": error.name}, status)
         else:
             response = page(error)
