@@ -6,35 +6,72 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flask import Flask, Request, Response, request
+from flask import Blueprint, Flask, Request, Response, request
 from flask.sessions import NullSession, SessionInterface, SessionMixin
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import Map, MapAdapter
 
+from app.admin import agents, inventory, ledger, lifecycle, people, policies, resources, stop
+from app.admin.desk import Desk
+from app.api import blueprint as api
+from app.api.doorkeeper import Doorkeeper
 from app.database import Database, db, engine_options
-from app.endpoints import health, introspection, metadata, pushed_authorization, revocation, token, userinfo
+from app.endpoints import (
+    backchannel_authentication,
+    evaluation,
+    health,
+    instances,
+    introspection,
+    metadata,
+    pushed_authorization,
+    revocation,
+    tasks,
+    token,
+    userinfo,
+)
 from app.endpoints.guards import Guards
+from app.ledger.queries import Queries
+from app.oversight.activity import Activity
+from app.oversight.caller import PATH
+from app.oversight.news import News
+from app.oversight.rehearsal import Rehearsal
+from app.oversight.standing import Standing
 from app.rim import logs, problems
 from app.rim.authlib import DeputyServer
+from app.rim.certificates import OfTheConnection, OfTheProxy
 from app.rim.cookies import FormCookie, SignInCookie
 from app.rim.csrf import CSRF
 from app.rim.headers import Headers
 from app.rim.metrics import Metrics
 from app.rim.noise import Noise
 from app.settings import Settings, load_settings
-from app.web import authorize, home, login, logout, my_agents
+from app.web import activity, authorize, home, login, logout, my_agents, my_approvals, security
+from app.web.approval import ShownApprovals
 from app.web.pages import Pages
-from app.web.standing import Standing
 from app.wiring import Server, build
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_BODY = 262_144
-COUNTING = frozenset({"token", "introspection", "revocation", "pushed_authorization", "userinfo", "health"})
+COUNTING = frozenset(
+    {
+        "token",
+        "introspection",
+        "evaluation",
+        "revocation",
+        "pushed_authorization",
+        "backchannel_authentication",
+        "userinfo",
+        "tasks",
+        "instances",
+        "api",
+        "health",
+    }
+)
 """Blueprints that count requests themselves, or keep a node watched and are not limited."""
 
 
-def application(settings: Settings | None = None) -> Flask:
-    """The WSGI application."""
+def application(settings: Settings | None = None, *, mutual_tls: bool = False) -> Flask:
+    """The WSGI application; with `mutual_tls` the one to which clients connect directly, with their certificates."""
     settings = settings or load_settings()
     app = _Deputy("deputy", template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "app" / "static"))
     app.config.update(
@@ -49,11 +86,20 @@ def application(settings: Settings | None = None) -> Flask:
     with app.app_context():
         server = build(settings, Database(db.engine))
     logs.configure()
-    _surfaces(app, server)
+    _surfaces(app, server, mutual_tls=mutual_tls)
+    if mutual_tls:
+        app.wsgi_app = OfTheConnection(app.wsgi_app)  # type: ignore[method-assign]
+        return app
+    if settings.client_certificate_header:
+        app.wsgi_app = OfTheProxy(app.wsgi_app, settings.client_certificate_header)  # type: ignore[method-assign]
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=0)  # type: ignore[method-assign]
     return app
+
+
+MOVED = "deputy-moved"
+"""Under this name `app.extensions` has what streams watch the ledger with."""
 
 
 class _NoSession(SessionInterface):
@@ -92,13 +138,15 @@ class _Deputy(Flask):
         return func
 
 
-def _surfaces(app: Flask, server: Server) -> None:
+def _surfaces(app: Flask, server: Server, *, mutual_tls: bool) -> None:
     settings, live, keys = server.settings, server.live, server.keys
     sign_in, form_cookie = SignInCookie(server.sessions, settings), FormCookie(settings)
     csrf = CSRF(server.encryption.derive("csrf"), sign_in, form_cookie)
     pages = Pages(sign_in, csrf, settings)
     noise, metrics = Noise(live, settings), Metrics()
-    guards = Guards(noise)
+    standing, done = Standing(live, server.histories), Activity(server.database)
+    app.extensions[MOVED] = done.moved
+    guards = Guards(noise, server.presented.proofs)
     front = authorize.FrontChannel(
         live=live,
         requests=server.requests,
@@ -108,6 +156,8 @@ def _surfaces(app: Flask, server: Server) -> None:
         settings=settings,
         signer=server.encryption.derive("ticket"),
     )
+    desk = Desk(pages, server.officers)
+    desk.install(app)
     logs.install(app)
     metrics.install(app)
     Headers(settings).install(app)
@@ -120,17 +170,51 @@ def _surfaces(app: Flask, server: Server) -> None:
     for blueprint in (
         token.blueprint(DeputyServer(server.issuance), guards),
         introspection.blueprint(server.introspection, keys, settings.issuer, guards),
+        evaluation.blueprint(server.introspection, guards),
         revocation.blueprint(server.revoking, guards),
         pushed_authorization.blueprint(live, server.authenticator, server.requests, settings, guards),
-        userinfo.blueprint(live, server.accounts, server.tokens, settings.issuer, guards),
+        backchannel_authentication.blueprint(server.issuance, guards),
+        userinfo.blueprint(server.accounts, server.presented, settings.issuer, guards),
+        tasks.blueprint(server.task_requests, guards),
+        instances.blueprint(server.enrolments, server.own_instance, guards),
+        api.blueprint(
+            server.office,
+            Doorkeeper(settings.issuer + PATH, server.tokens_here, server.accounts, server.agents),
+            settings.issuer,
+            guards,
+        ),
         metadata.blueprint(metadata.Metadata(server.database, keys, settings), keys, guards),
         health.blueprint(live, keys, metrics, settings),
         home.blueprint(pages),
-        login.blueprint(pages, server.accounts, server.sessions, form_cookie, lambda target: authorize.landing(front, target)),
+        login.blueprint(
+            pages, server.accounts, server.sessions, server.passkeys, form_cookie, lambda target: authorize.landing(front, target)
+        ),
+        security.blueprint(pages, server.accounts, server.sessions, server.passkeys, done),
         logout.blueprint(pages, server.sessions, server.sign_out_targets.find),
         authorize.blueprint(pages, front),
-        my_agents.blueprint(pages, Standing(server.database), server.consents),
+        my_agents.blueprint(pages, standing, done, News(server.database), server.consents, server.tasks),
+        activity.blueprint(pages, standing, done),
+        my_approvals.blueprint(pages, server.approvals, ShownApprovals(server.database, server.policies), server.accounts, server.sessions),
+        *_administration(desk, server),
     ):
         if blueprint.name not in COUNTING:
+            if mutual_tls:
+                # Nothing for browsers: what they sign in at has one address.
+                continue
             blueprint.before_request(limit)
         app.register_blueprint(blueprint)
+
+
+def _administration(desk: Desk, server: Server) -> tuple[Blueprint, ...]:
+    """Everything under `/admin`."""
+    deeds, explorer, accounts = server.administration, server.explorer, server.accounts
+    return (
+        inventory.blueprint(desk, server.inventory, server.graphs, explorer),
+        agents.blueprint(desk, deeds, server.inventory, server.graphs, explorer, accounts),
+        lifecycle.blueprint(desk, deeds),
+        resources.blueprint(desk, deeds, server.graphs),
+        policies.blueprint(desk, deeds, Rehearsal(server.database, server.policies), accounts),
+        ledger.blueprint(desk, explorer, server.explain, Queries(server.database), accounts, server.agent_registry),
+        people.blueprint(desk, deeds, accounts),
+        stop.blueprint(desk, deeds),
+    )

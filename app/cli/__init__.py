@@ -12,31 +12,39 @@ import click
 
 from app.cli.agent import agent
 from app.cli.application import app
+from app.cli.approval import approval
 from app.cli.backup import backup, restore
 from app.cli.consent import consent
 from app.cli.doctor import doctor
+from app.cli.explain import explain
 from app.cli.human import human
 from app.cli.key import key
 from app.cli.ledger import ledger
+from app.cli.policy import policy
 from app.cli.relay import relay
 from app.cli.resource import resource
 from app.cli.revoke import revoke
 from app.cli.serve import serve
+from app.cli.trust import trust
 
 COMMANDS: tuple[click.Command, ...] = (
     agent,
     app,
+    approval,
     backup,
     consent,
     doctor,
+    explain,
     human,
     key,
     ledger,
+    policy,
     relay,
     resource,
     restore,
     revoke,
     serve,
+    trust,
 )
 
 

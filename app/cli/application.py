@@ -9,6 +9,7 @@ import click
 
 from app.cli.agent import read_json
 from app.cli.answer import OPERATOR, answers, server_of, show, shown_once, table
+from app.cli.bound import WAYS, said_bound, ways_of
 from app.cli.pairs import pairs_of
 
 
@@ -28,6 +29,7 @@ def app() -> None:
 @click.option("--resource", "resources", multiple=True, metavar="URI", help="An API it may reach for a signed-in human; repeat it.")
 @click.option("--scope", "scopes", multiple=True, help="What it may ask for there; repeat it.")
 @click.option("--post-logout-redirect-uri", "post_logout", multiple=True)
+@click.option("--bound", type=click.Choice(WAYS), help="It gets only tokens bound by DPoP, by mutual TLS, or by either.")
 @click.option("--jwks", type=click.Path(dir_okay=False, path_type=Path), help="Its public keys, for private_key_jwt.")
 @click.pass_context
 @answers
@@ -42,6 +44,7 @@ def add(context: click.Context, /, name: str, jwks: Path | None, as_json: bool, 
         native=asked["native"],
         id_token_alg=asked["id_token_alg"],
         post_logout_redirect_uris=asked["post_logout"],
+        bound=ways_of(asked["bound"]),
         jwks=read_json(jwks) if jwks is not None else None,
         by=OPERATOR,
     )
@@ -79,6 +82,7 @@ def show_(context: click.Context, client_id: str, as_json: bool) -> None:  # noq
         "post_logout_redirect_uris": row.post_logout_redirect_uris,
         "id_token_alg": row.id_token_alg,
         "scopes": [" ".join(pair) for pair in row.pairs],
+        "bound": said_bound(row.bound),
         "enabled": row.enabled,
     }
     show(facts, as_json=as_json)

@@ -21,6 +21,7 @@ from sqlalchemy.engine import URL, make_url
 from app import clock
 from app.cli.answer import answers, show, when
 from app.database import Database, is_known, migration, sqlite_file, upgrade
+from app.delegation.reserves import exhaust
 from app.errors import ConfigurationError, Refused, TemporarilyUnavailable
 from app.humans.sessions import end_everybodys
 from app.keys.encryption import CannotOpen, KeyEncryption
@@ -31,6 +32,7 @@ from app.live.deeds import Deed
 from app.live.generation import mark_restored
 from app.live.models import DeploymentRow
 from app.settings import Settings, load_settings, read_key_encryption_key
+from app.tokens.approvals import close_all
 from app.tokens.models import RefreshTokenRow
 
 FORM = 1
@@ -196,6 +198,10 @@ def _put_right(settings: Settings, before: Position) -> None:
             # The backup takes refresh tokens for unused that were used since, and people for signed in who signed out.
             session.execute(delete(RefreshTokenRow))
             end_everybodys(Deed(session))
+            # It takes approvals for unused that were used since, too.
+            close_all(session)
+            # And it knows less than was used up of what people limited.
+            exhaust(session)
     finally:
         database.close()
 

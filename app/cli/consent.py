@@ -29,6 +29,7 @@ def list_(context: click.Context, human: str | None, as_json: bool) -> None:  # 
             "client_id": one.client_id,
             "until": when(one.until, as_json=as_json),
             "away": one.away,
+            "paused": one.paused,
             "scopes": [" ".join(pair) for pair in sorted(one.pairs)],
         }
         for one in server.consents.every(whose)

@@ -12,7 +12,8 @@ from app.audit.events import Who
 from app.errors import NotFound, Refused
 from app.keys.jwk import public_part
 from app.keys.verifier import generate_client_key
-from app.vocabulary import Pair, SigningAlg
+from app.policy.policies import DRAFT
+from app.vocabulary import Pair, Role, SigningAlg
 
 if TYPE_CHECKING:
     from app.wiring import Server
@@ -25,9 +26,23 @@ LOOPBACK = "http://127.0.0.1/callback"
 APIS = (
     ("calendar", "", "Calendar", {"calendar:read": "Read your calendar", "calendar:write": "Add and change appointments"}),
     ("travel", "", "Travel agency", {"travel:search": "Look for flights and hotels", "travel:book": "Book flights and hotels"}),
-    ("mail", "/mcp", "Mail", {"mail:read": "Read your mail", "mail:send": "Send mail in your name"}),
+    (
+        "mail",
+        "/mcp",
+        "Mail",
+        {"mail:read": "Read your mail", "mail:send": "Send mail in your name", "mail:delete": "Delete your mail"},
+    ),
 )
 """File, path, name and scopes of each API; the first listens on `demo_port`, the others on the next two."""
+
+LABELS = {"calendar": ["confidential"]}
+SCOPE_LABELS = {"mail": {"mail:send": ["external-send"]}}
+POLICY = "confidential-stays-inside"
+RULE = "What is confidential leaves the company only when the person it was read for has seen it."
+POLICY_TEXT = """@ask("approval")
+forbid (principal, action, resource)
+when { context.combined.contains("confidential") && context.labels.contains("external-send") };
+"""
 
 FILES = ("calendar.json", "travel.json", "mail.json", "assistant.json", "booking-agent.json", "mcp-client.json")
 
@@ -48,13 +63,13 @@ def fill(server: Server) -> list[str]:
 
 def _register(server: Server, directory: Path) -> None:
     alice = _human(server, "alice", "Alice Archer")
-    bob = _human(server, "bob", "Bob Barker", operator=True)
+    bob = _human(server, "bob", "Bob Barker", role=Role.OPERATOR)
     port = server.settings.demo_port
     uris = {api: f"http://127.0.0.1:{port + n}{path}" for n, (api, path, _, _) in enumerate(APIS)}
     for api, _, name, scopes in APIS:
-        _json(directory / f"{api}.json", {"resource": uris[api], **_resource(server, uris[api], name, scopes)})
+        _json(directory / f"{api}.json", {"resource": uris[api], **_resource(server, api, uris[api], name, scopes)})
     books = frozenset(Pair(uris["travel"], scope) for scope in ("travel:search", "travel:book"))
-    reads = frozenset({Pair(uris["calendar"], "calendar:read"), Pair(uris["mail"], "mail:read")})
+    office = frozenset({Pair(uris["calendar"], "calendar:read"), Pair(uris["mail"], "mail:read"), Pair(uris["mail"], "mail:send")})
     booking = _agent(
         server,
         directory / "booking-agent.jwk",
@@ -69,7 +84,7 @@ def _register(server: Server, directory: Path) -> None:
         "Executive assistant",
         owner=alice,
         purpose="Looks after your calendar and your mail, and books your trips",
-        ceiling=books | reads,
+        ceiling=books | office,
         hands_to=frozenset({booking["id"]}),
         max_depth=2,
         redirect_uris=(LOOPBACK,),
@@ -78,17 +93,20 @@ def _register(server: Server, directory: Path) -> None:
     _json(directory / "assistant.json", {**assistant, **uris, "booking_agent": booking["agent"]})
     client_id = _app(server, "MCP mail client", frozenset({Pair(uris["mail"], "mail:read")}))
     _json(directory / "mcp-client.json", {"client_id": client_id, "mail": uris["mail"]})
+    _policy(server, owner=bob)
 
 
-def _human(server: Server, username: str, name: str, *, operator: bool = False) -> str:
+def _human(server: Server, username: str, name: str, *, role: Role = Role.MEMBER) -> str:
     if (found := server.accounts.find_by_username(username)) is not None:
         return found.id
-    return server.accounts.add(username, name, f"{username}@example.com", PASSWORD, operator=operator, by=BY)
+    return server.accounts.add(username, name, f"{username}@example.com", PASSWORD, role=role, by=BY)
 
 
-def _resource(server: Server, uri: str, name: str, scopes: Mapping[str, str]) -> dict[str, str | None]:
+def _resource(server: Server, api: str, uri: str, name: str, scopes: Mapping[str, str]) -> dict[str, str | None]:
     try:
-        made = server.resource_registry.add(uri, name=name, scopes=scopes, by=BY)
+        made = server.resource_registry.add(
+            uri, name=name, scopes=scopes, labels=LABELS.get(api, ()), scope_labels=SCOPE_LABELS.get(api, {}), by=BY
+        )
     except Refused:
         # Registered before the start was killed; its secret is gone with that process.
         client_id, secret = server.resource_registry.new_secret(uri, by=BY)
@@ -113,6 +131,15 @@ def _app(server: Server, name: str, pairs: frozenset[Pair]) -> str:
         if row.name == name:
             return row.client_id
     return server.apps.add(name, redirect_uris=(LOOPBACK,), auth="none", pairs=pairs, native=True, by=BY).client_id
+
+
+def _policy(server: Server, *, owner: str) -> None:
+    try:
+        row = server.policies.get(POLICY)
+    except NotFound:
+        row = server.policies.add(POLICY, POLICY_TEXT, owner=owner, rule=RULE, by=BY)
+    if row.state == DRAFT:
+        server.policies.activate(POLICY, row.version, by=Who(operator=owner))
 
 
 def _lines(server: Server) -> list[str]:

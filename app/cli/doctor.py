@@ -18,6 +18,7 @@ from app import clock
 from app.agents.models import AgentRow
 from app.audit.models import OutboxRow
 from app.cli.answer import table
+from app.cli.certificates import last_day
 from app.cli.embedded import embedded_socket, redis_url
 from app.cli.readiness import reachable_host, readiness
 from app.clients.models import ClientRow
@@ -38,6 +39,9 @@ WRONG = 1
 
 SPARE = 256 * 1024 * 1024
 """Bytes of disk below which a full one is near."""
+
+SOON = 14
+"""Days before its end in which a certificate should be replaced."""
 
 LATE = 30.0
 """Seconds after which a record or checkpoint should have arrived, whatever the load."""
@@ -86,6 +90,8 @@ def findings() -> Iterator[Finding]:
     else:
         yield from _disk(settings)
     encryption = yield from _key_encryption(settings)
+    if settings.mtls_port:
+        yield from _certificates(settings)
     if (path := sqlite_file(settings)) is not None and not path.is_file():
         # Looking would make an empty one.
         yield Finding(
@@ -125,6 +131,23 @@ def _of_the_database(settings: Settings, database: Database, encryption: KeyEncr
     yield from _ledger(settings, database, runs=runs)
     if runs:
         yield from _web(settings)
+
+
+def _certificates(settings: Settings) -> Iterator[Finding]:
+    mend = "Put the new file in its place in one step (mv): it is used from the next connection on."
+    try:
+        days = (last_day(settings) - clock.timestamp()) // 86_400
+    except ConfigurationError as error:
+        yield Finding(str(error), f"Nobody can connect to port {settings.mtls_port}, and the next start is refused.", mend)
+        return
+    if days < SOON:
+        yield Finding(
+            f"a certificate in DEPUTY_MTLS_CERTIFICATE or DEPUTY_MTLS_CLIENT_CA ends in {days} days"
+            if days >= 0
+            else "a certificate has ended",
+            f"Then nobody, or not every agent, can connect to port {settings.mtls_port}.",
+            mend,
+        )
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:

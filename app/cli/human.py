@@ -9,6 +9,7 @@ import click
 
 from app.cli.answer import OPERATOR, answers, server_of, show, table
 from app.errors import NotFound
+from app.vocabulary import Role
 
 if TYPE_CHECKING:
     from app.humans.accounts import Human
@@ -25,12 +26,14 @@ def human() -> None:
 @click.option("--name", required=True, help="As pages show it.")
 @click.option("--email", required=True)
 @click.option("--password-stdin", is_flag=True, required=True, help="Read the password from standard input, one line.")
-@click.option("--operator", is_flag=True, help="May administer.")
+@click.option("--operator", "role", flag_value=Role.OPERATOR.value, help="May administer.")
+@click.option("--auditor", "role", flag_value=Role.AUDITOR.value, help="May read everything, and change nothing.")
 @click.pass_context
 @answers
-def add(context: click.Context, username: str, name: str, email: str, password_stdin: bool, operator: bool, as_json: bool) -> None:  # noqa: ARG001, FBT001
+def add(context: click.Context, username: str, name: str, email: str, password_stdin: bool, role: str | None, as_json: bool) -> None:  # noqa: ARG001, FBT001
     """Register a person."""
-    made = server_of(context).accounts.add(username, name, email, _password(), operator=operator, by=OPERATOR)
+    office = Role(role) if role is not None else Role.MEMBER
+    made = server_of(context).accounts.add(username, name, email, _password(), role=office, by=OPERATOR)
     show({"id": made, "username": username}, as_json=as_json)
 
 
@@ -40,10 +43,23 @@ def add(context: click.Context, username: str, name: str, email: str, password_s
 def list_(context: click.Context, as_json: bool) -> None:  # noqa: FBT001
     """Everybody, by username."""
     rows = [
-        {"username": one.username, "name": one.name, "email": one.email, "operator": one.operator, "enabled": one.enabled, "id": one.id}
+        {"username": one.username, "name": one.name, "email": one.email, "role": one.role, "enabled": one.enabled, "id": one.id}
         for one in server_of(context).accounts.list()
     ]
     table(rows, as_json=as_json, none="Nobody is registered yet.")
+
+
+@human.command()
+@click.argument("username")
+@click.argument("role", type=click.Choice([role.value for role in Role]))
+@click.pass_context
+@answers
+def role(context: click.Context, username: str, role: str, as_json: bool) -> None:  # noqa: FBT001
+    """Make a person operator or auditor, or a member again. It holds at her next request."""
+    server = server_of(context)
+    found = find_human(server, username)
+    server.accounts.set_role(found.id, Role(role), by=OPERATOR)
+    show({"username": found.username, "role": role}, as_json=as_json)
 
 
 @human.command()

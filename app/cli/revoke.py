@@ -1,164 +1,92 @@
-"""`deputy revoke`: end authority, whatever hangs below."""
+"""`deputy revoke`: end authority, whatever hangs below; first, if asked, how much that is."""
 
 from __future__ import annotations
 
-import re
 import sys
+from typing import Any
 
 import click
 
-from app import clock
 from app.cli.answer import OPERATOR, answers, server_of, show
-from app.cli.human import find_human
 from app.errors import NotFound, Refused
 from app.keys.verifier import JWTRefused, read_unverified_claims
-from app.live.things import Kind, Thing
+from app.oversight.target import KEEPS_OUT, What
 from app.tokens.families import PREFIX
-from app.tokens.models import FamilyRow
-
-LONGEST = 900
-"""Seconds a token lives at most: how long a jti is worth remembering. What a token says of itself is not believed here."""
-
-JTI = re.compile(r"tok_[A-Za-z0-9_-]{22}")
 
 
 @click.group()
 def revoke() -> None:
-    """End a token, family, task, consent, agent, human, client, resource, key, or everything.
+    """End a token, family, task, consent, agent, instance, owner's agents, human, client, resource, key, or everything.
 
-    Returns when it holds everywhere. Exit code 3: recorded, not yet in force; repeat it to confirm. What was revoked may be
-    asked for again; to keep an agent, human, application or API out, suspend or disable it.
+    Returns when it holds everywhere, with what it ended: live tokens, standing consents, tasks, agents and people, counted up to
+    the named entry of the ledger. --preview says the same without doing it. Exit code 3: recorded, not yet in force; repeat it
+    to confirm. What was revoked may be asked for again; to keep an agent, human, application or API out, suspend or disable it.
     """
+
+
+preview_option = click.option("--preview", is_flag=True, help="Say what it would end, and end nothing.")
+keep_out_option = click.option("--keep-out", is_flag=True, help="Keep it out as well: suspended or disabled until let in again.")
 
 
 @revoke.command()
 @click.argument("token", metavar="JTI|TOKEN|-")
+@preview_option
 @click.pass_context
 @answers
-def token(context: click.Context, token: str, as_json: bool) -> None:  # noqa: FBT001
+def token(context: click.Context, token: str, preview: bool, as_json: bool) -> None:  # noqa: FBT001
     """One token, and what was derived from it: its jti, the token itself, or - to read that from standard input.
 
     A refresh token ends with its family.
     """
     value = sys.stdin.readline().strip() if token == "-" else token
-    server = server_of(context)
     if value.startswith(PREFIX):
-        refresh = server.families.find(value)
+        refresh = server_of(context).families.find(value)
         if refresh is None:
             raise NotFound("there is no such refresh token")
-        server.revocation.family(refresh.authorization.family, by=OPERATOR)
-        show({"revoked": refresh.authorization.family}, as_json=as_json)
+        _stop(context, What.FAMILY, refresh.authorization.family, preview=preview, as_json=as_json)
         return
-    jti = _jti_of(value) if "." in value else value
-    if not JTI.fullmatch(jti):
-        raise Refused("a jti of this server is tok_ and 22 characters")
-    server.revocation.token(jti, clock.timestamp() + LONGEST, by=OPERATOR)
-    show({"revoked": jti}, as_json=as_json)
-
-
-@revoke.command()
-@click.argument("family")
-@click.pass_context
-@answers
-def family(context: click.Context, family: str, as_json: bool) -> None:  # noqa: FBT001
-    """All tokens of one authorization, its refresh token too."""
-    server = server_of(context)
-    with server.database.reading() as session:
-        if session.get(FamilyRow, family) is None:
-            raise NotFound(f"no family {family}")
-    server.revocation.family(family, by=OPERATOR)
-    show({"revoked": family}, as_json=as_json)
-
-
-@revoke.command()
-@click.argument("task")
-@click.pass_context
-@answers
-def task(context: click.Context, task: str, as_json: bool) -> None:  # noqa: FBT001
-    """A task, for good."""
-    server_of(context).tasks.end(task, by=OPERATOR)
-    show({"revoked": task}, as_json=as_json)
-
-
-@revoke.command()
-@click.argument("consent")
-@click.pass_context
-@answers
-def consent(context: click.Context, consent: str, as_json: bool) -> None:  # noqa: FBT001
-    """A consent and everything under it."""
-    server_of(context).consents.withdraw(consent, by=OPERATOR)
-    show({"revoked": consent}, as_json=as_json)
-
-
-@revoke.command()
-@click.argument("agent")
-@click.pass_context
-@answers
-def agent(context: click.Context, agent: str, as_json: bool) -> None:  # noqa: FBT001
-    """All tokens and consents of an agent. It may ask again; `agent suspend` keeps it out."""
-    server = server_of(context)
-    row = server.agent_registry.get(agent)
-    server.revocation.end(Thing(Kind.AGENT, row.id), Thing(Kind.CLIENT, row.client_id), by=OPERATOR)
-    show({"revoked": row.uri}, as_json=as_json)
-
-
-@revoke.command()
-@click.argument("human", metavar="USERNAME")
-@click.pass_context
-@answers
-def human(context: click.Context, human: str, as_json: bool) -> None:  # noqa: FBT001
-    """All that acts for a person, and her sign-in sessions. She may sign in again; `human disable` keeps her out."""
-    server = server_of(context)
-    found = find_human(server, human)
-    server.accounts.end_all(found.id, by=OPERATOR)
-    show({"revoked": found.username}, as_json=as_json)
-
-
-@revoke.command()
-@click.argument("client_id")
-@click.pass_context
-@answers
-def client(context: click.Context, client_id: str, as_json: bool) -> None:  # noqa: FBT001
-    """All that was issued to a client_id."""
-    server = server_of(context)
-    if server.clients.find(client_id) is None:
-        raise NotFound(f"no client {client_id}")
-    server.revocation.end(Thing(Kind.CLIENT, client_id), by=OPERATOR)
-    show({"revoked": client_id}, as_json=as_json)
-
-
-@revoke.command()
-@click.argument("resource", metavar="URI")
-@click.pass_context
-@answers
-def resource(context: click.Context, resource: str, as_json: bool) -> None:  # noqa: FBT001
-    """Every token for an API."""
-    server = server_of(context)
-    row = server.resource_registry.get(resource)
-    server.revocation.end(Thing(Kind.RESOURCE, row.id), by=OPERATOR)
-    show({"revoked": row.uri}, as_json=as_json)
-
-
-@revoke.command()
-@click.argument("kid")
-@click.pass_context
-@answers
-def key(context: click.Context, kid: str, as_json: bool) -> None:  # noqa: FBT001
-    """A signing key: every token it signed is dead; an active one is replaced at once."""
-    server_of(context).keys.revoke(kid)
-    show({"revoked": kid}, as_json=as_json)
+    _stop(context, What.TOKEN, _jti_of(value) if "." in value else value, preview=preview, as_json=as_json)
 
 
 @revoke.command()
 @click.option("--yes", is_flag=True, help="Do it.")
+@preview_option
 @click.pass_context
 @answers
-def everything(context: click.Context, yes: bool, as_json: bool) -> None:  # noqa: FBT001
+def everything(context: click.Context, yes: bool, preview: bool, as_json: bool) -> None:  # noqa: FBT001
     """Every token, family, consent and sign-in of the deployment. Registrations stay."""
-    if not yes:
+    if not yes and not preview:
         raise Refused("this ends everything that was issued and allowed; say --yes")
-    server_of(context).sessions.end_everything(by=OPERATOR)
-    show({"revoked": "everything"}, as_json=as_json)
+    _stop(context, What.EVERYTHING, "", preview=preview, as_json=as_json)
+
+
+def _stop(context: click.Context, what: What, reference: str, *, preview: bool, as_json: bool, keep_out: bool = False) -> None:
+    server = server_of(context)
+    target = server.targets.find(what, reference)
+    count = server.kill.preview(target) if preview else server.kill.end(target, keep_out=keep_out, by=OPERATOR)
+    facts: dict[str, Any] = {"would revoke" if preview and not as_json else "revoked": target.reference}
+    if as_json:
+        facts["preview"] = preview
+    facts |= {
+        "tokens": count.tokens,
+        "consents": count.consents,
+        "tasks": count.tasks,
+        "agents": count.agents,
+        "humans": count.humans,
+        "entry": count.entry,
+        "complete": count.complete,
+    }
+    show(facts, as_json=as_json)
+
+
+def _command(what: What, metavar: str, words: str) -> click.Command:
+    @click.pass_context
+    @answers
+    def stop(context: click.Context, /, reference: str, preview: bool, as_json: bool, keep_out: bool = False) -> None:  # noqa: FBT001, FBT002
+        _stop(context, what, reference, preview=preview, keep_out=keep_out, as_json=as_json)
+
+    named = click.argument("reference", metavar=metavar)(preview_option(keep_out_option(stop) if what in KEEPS_OUT else stop))
+    return click.command(what.value, help=words)(named)
 
 
 def _jti_of(unverified_jwt: str) -> str:
@@ -166,3 +94,20 @@ def _jti_of(unverified_jwt: str) -> str:
         return str(read_unverified_claims(unverified_jwt)["jti"])
     except (JWTRefused, KeyError):
         raise Refused("that is not a token") from None
+
+
+STOPPED = (
+    (What.FAMILY, "FAMILY", "All tokens of one authorization, its refresh token too."),
+    (What.TASK, "TASK", "A task, for good."),
+    (What.CONSENT, "CONSENT", "A consent and everything under it."),
+    (What.AGENT, "AGENT", "All tokens and consents of an agent. It may ask again, unless it is kept out."),
+    (What.INSTANCE, "INSTANCE", "One running copy of an agent, for good, and all it got. Its siblings go on."),
+    (What.OWNER, "USERNAME", "All tokens and consents of every agent that a person answers for."),
+    (What.HUMAN, "USERNAME", "All that acts for a person, and her sign-in sessions. She may sign in again, unless she is kept out."),
+    (What.CLIENT, "CLIENT_ID", "All that was issued to a client_id."),
+    (What.RESOURCE, "URI", "Every token for an API."),
+    (What.KEY, "KID", "A signing key: every token it signed is dead; an active one is replaced at once."),
+)
+
+for _what, _metavar, _words in STOPPED:
+    revoke.add_command(_command(_what, _metavar, _words))

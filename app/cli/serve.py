@@ -10,6 +10,7 @@ import secrets
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ import click
 import structlog
 
 from app import clock
+from app.cli.certificates import last_day
 from app.cli.embedded import embedded_command, set_aside
 from app.cli.readiness import readiness
 from app.errors import ConfigurationError
@@ -176,19 +178,25 @@ class _Node:
         self._valkey = None if settings.redis_url else Child("valkey", lambda: embedded_command(settings), settings)
         python = [sys.executable, "-m"]
         self._relay = Child("relay", lambda: [*python, "app", "relay", "--holder", _node_name(settings)], settings)
-        self._web = Child("web", lambda: [*python, "gunicorn", *_gunicorn(settings)], settings, environment=_metrics(settings))
+        metrics = _metrics(settings)
+        self._web = Child("web", lambda: [*python, "gunicorn", *_gunicorn(settings)], settings, environment=metrics)
+        mtls = Child("mtls", lambda: [*python, "gunicorn", *_gunicorn_mtls(settings)], settings, environment=metrics)
+        self._mtls = mtls if settings.mtls_port else None
 
     def run(self) -> None:
         logs.configure()
         for received in (signal.SIGTERM, signal.SIGINT):
             signal.signal(received, self._stop)
-        children = [child for child in (self._valkey, self._relay, self._web) if child is not None]
+        children = [child for child in (self._valkey, self._relay, self._web, self._mtls) if child is not None]
         # Those who ask first, as when stopping: what a killed node left behind still works as long as it can.
         for child in reversed(children):
             child.wait_until_clear()
         for line in _prepared():
             click.echo(line)
-        _check_port(self._settings)
+        _check_port(self._settings.bind_host, self._settings.port, "PORT=… make run, or DEPUTY_PORT, names another")
+        if self._mtls is not None:
+            _check_port(self._settings.mtls_bind_host, self._settings.mtls_port, "DEPUTY_MTLS_PORT names another")
+            last_day(self._settings)
         try:
             self._mend(children)
             self._announce(children)
@@ -242,21 +250,54 @@ def _prepared() -> list[str]:
 
 
 def _gunicorn(settings: Settings) -> list[str]:
-    host = f"[{settings.bind_host}]" if ":" in settings.bind_host else settings.bind_host
-    options = {
-        "bind": f"{host}:{settings.port}",
+    options = _options(settings.bind_host, settings.port, settings.workers) | {
+        "worker-class": "asgi",
+        "asgi-loop": "asyncio",
+        "asgi-lifespan": "off",
+        "http-parser": "python",
+        "http-protocols": "h1",
+        # Nothing is answered after the deadline anyway, and this worker waits for idle connections too.
+        "graceful-timeout": "3",
+    }
+    return _command("app.serving:door()", options)
+
+
+def _gunicorn_mtls(settings: Settings) -> list[str]:
+    """A second gunicorn: one cannot have TLS on one port and none on another (RFC 8705).
+
+    Its threaded workers leave the connection, which has the certificate, to the application.
+    """
+    options = _options(settings.mtls_bind_host, settings.mtls_port, settings.mtls_workers) | {
         "worker-class": "gthread",
-        "workers": str(settings.workers),
         "threads": str(settings.threads),
-        "timeout": "30",
         "graceful-timeout": "10",
+        "config": "python:app.rim.tls",
+        "certfile": str(settings.mtls_certificate),
+        "keyfile": str(settings.mtls_key),
+        "ca-certs": str(settings.mtls_client_ca),
+        # One that is sent must be good; who has none is asked for the proof of something else.
+        "cert-reqs": str(int(ssl.CERT_OPTIONAL)),
+    }
+    return _command("app:create_app(mutual_tls=True)", options)
+
+
+def _options(bind_host: str, port: int, workers: int) -> dict[str, str]:
+    host = f"[{bind_host}]" if ":" in bind_host else bind_host
+    options = {
+        "bind": f"{host}:{port}",
+        "workers": str(workers),
+        "timeout": "30",
         "keep-alive": "15",
         "limit-request-line": "8190",
         "log-level": "warning",
     }
     if Path("/dev/shm").is_dir():  # noqa: S108  # the heartbeat file is gunicorn's, with a name of its own
         options["worker-tmp-dir"] = "/dev/shm"  # noqa: S108
-    return ["app:create_app()", "--no-control-socket", *(f"--{name}={value}" for name, value in options.items())]
+    return options
+
+
+def _command(factory: str, options: Mapping[str, str]) -> list[str]:
+    return [factory, "--no-control-socket", *(f"--{name}={value}" for name, value in options.items())]
 
 
 def _metrics(settings: Settings) -> Mapping[str, str]:
@@ -274,16 +315,14 @@ def _node_name(settings: Settings) -> str:
     return path.read_text("ascii")
 
 
-def _check_port(settings: Settings) -> None:
-    family = socket.AF_INET6 if ":" in settings.bind_host else socket.AF_INET
+def _check_port(host: str, port: int, remedy: str) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((settings.bind_host, settings.port))
+            probe.bind((host, port))
         except OSError as error:
-            raise ConfigurationError(
-                f"cannot listen on {settings.bind_host}:{settings.port} ({error.strerror}); PORT=… make run, or DEPUTY_PORT, names another"
-            ) from None
+            raise ConfigurationError(f"cannot listen on {host}:{port} ({error.strerror}); {remedy}") from None
 
 
 def _is_ready(settings: Settings) -> bool:

@@ -25,6 +25,7 @@ from app.tokens.hints import Hints
 from app.vocabulary import new_id
 from app.web.consent import csrf_purpose, read_decision, render_consent
 from app.web.forms import single
+from app.web.login import Onward
 from app.web.pages import Pages, see_other
 
 HERE = "/oauth/authorize"
@@ -35,6 +36,7 @@ TICKET_SECONDS = 1800
 MANY = frozenset({"resource"})
 SIGN_IN_AGAIN = frozenset({"login", "select_account"})
 """Prompts that want a new sign-in; at the sign-in page another account can be chosen as well."""
+LOWER = "A limit can be lowered here, not raised: a whole number, or an amount such as 250.00."
 CHANGED = "What this request asks for has changed since the page was shown. Please look again."
 
 
@@ -71,7 +73,7 @@ class FrontChannel:
 
 _TOLERATED = (
     "response_type", "scope", "state", "nonce", "code_challenge", "code_challenge_method", "prompt", "max_age",
-    "response_mode", "id_token_hint", "login_hint", "acr_values", "request", "claims", "authorization_details", "dpop_jkt",
+    "response_mode", "id_token_hint", "login_hint", "acr_values", "request", "claims", "authorization_details", "limits", "dpop_jkt",
 )  # fmt: skip
 """Repeats of these are found by the request itself, which may answer them by a redirect."""
 
@@ -155,23 +157,27 @@ def blueprint(pages: Pages, front: FrontChannel) -> Blueprint:
             return answer(encoded, CHANGED)
         if asked.pairs and not decision.pairs:
             return answer(encoded, "Choose at least one thing to allow, or deny the request.")
-        chosen = Answer(decision.pairs, decision.lifetime or offer.lifetimes[-1][0], decision.away)
+        if (limits := decision.limits_within(offer)) is None:
+            return answer(encoded, LOWER)
+        chosen = Answer(decision.pairs, decision.lifetime or offer.lifetimes[-1][0], decision.away, limits)
         return see_other(front.answers.approve(asked, signed_in, offer, chosen, nonce))
 
     return pages.guard(authorize)
 
 
-def landing(front: FrontChannel, target: str) -> str | None:
-    """Where a sign-in may end at once: the redirect URI of the authorization request behind an internal path."""
+def landing(front: FrontChannel, target: str) -> Onward | None:
+    """What a sign-in leads to: the authorization request behind an internal path."""
     path, _, query = target.partition("?")
     if path != HERE:
         return None
     try:
-        return front.read(query)[0].redirect_uri
+        asked = front.read(query)[0]
     except NoRedirect:
         return None
     except Redirected as refused:
-        return refused.redirect_uri
+        return Onward(refused.redirect_uri, "", agent=False)
+    agent = asked.agent.value if asked.agent is not None else None
+    return Onward(asked.redirect_uri, agent.name if agent is not None else asked.client.value.name, agent=agent is not None)
 
 
 def _renewed(front: FrontChannel, parameters: Parameters, encoded: str, signed_in: SignIn) -> bool:

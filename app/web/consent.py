@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from flask import Response
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import BadRequest
 
 from app.authorization.offer import Offer
+from app.delegation.limits import Limits
 from app.rim.headers import allow_form_action
 from app.vocabulary import MAX_SCOPES, SCOPE_TOKEN, Pair, Pairs
 from app.web.forms import single
@@ -17,6 +19,8 @@ from app.web.pages import Pages
 from app.web.text import plain
 
 SECONDS = re.compile(r"[1-9][0-9]{0,9}")
+LIMITS = ("uses", "live_tokens", "amount")
+"""Fields of the form, each a limit that can be lowered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,26 @@ class Decision:
     lifetime: int = 0
     """Seconds; 0 where the page had nothing to choose."""
     away: bool = False
+    limits: Mapping[str, str] = field(default_factory=dict)
+    """What was typed, by the name of the limit; empty is what was proposed."""
+
+    def limits_within(self, offer: Offer) -> Limits | None:
+        """The limits chosen: those proposed, or lower. None for what is higher, or no limit at all."""
+        chosen = dict(offer.limits)
+        for name, text in self.limits.items():
+            if not text:
+                continue
+            if name == "amount" and name in chosen:
+                chosen[name] = {**chosen[name], "max": text}
+            elif SECONDS.fullmatch(text) and (name in chosen or (name == "uses" and offer.kind == "agent")):
+                chosen[name] = int(text)
+            else:
+                return None
+        try:
+            limits = Limits.parse(chosen)
+        except ValueError:
+            return None
+        return limits if limits.within(Limits.parse(offer.limits)) else None
 
 
 def csrf_purpose(ticket: str) -> str:
@@ -57,15 +81,21 @@ def read_decision(form: MultiDict[str, str]) -> Decision:
         return Decision(allow=False)
     if decision != "allow" or away not in {"", "yes"} or (lifetime and not SECONDS.fullmatch(lifetime)):
         raise BadRequest("The form is not one of ours.")
+    return Decision(
+        allow=True,
+        pairs=read_pairs(form),
+        lifetime=int(lifetime or 0),
+        away=away == "yes",
+        limits={name: single(form, name).strip() for name in LIMITS},
+    )
+
+
+def read_pairs(form: MultiDict[str, str]) -> Pairs:
+    """What is ticked. Raises `BadRequest` for what our pages do not send."""
     values = form.getlist("scope")
     if len(values) > MAX_SCOPES:
         raise BadRequest("The form is not one of ours.")
-    return Decision(
-        allow=True,
-        pairs=frozenset(map(_pair, values)),
-        lifetime=int(lifetime or 0),
-        away=away == "yes",
-    )
+    return frozenset(map(_pair, values))
 
 
 def _pair(value: str) -> Pair:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from functools import cache, partial
+from collections.abc import Callable
+from functools import cache, partial, wraps
 from hashlib import sha256
 from pathlib import Path
+from typing import Concatenate, ParamSpec
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Flask, Response, g, make_response, redirect, render_template
 from werkzeug.exceptions import HTTPException
 
 from app.errors import OAuthError, TemporarilyUnavailable
+from app.humans.sessions import SignIn
 from app.live.deeds import NotYetInForce
 from app.rim.cookies import SignInCookie
 from app.rim.csrf import CSRF
 from app.settings import Settings
 from app.web.text import FILTERS
+
+P = ParamSpec("P")
 
 WORDS = {
     400: ("That did not work", "The request was not one we can read."),
@@ -40,15 +45,22 @@ class Pages:
         self.sign_in = sign_in
         self.csrf = csrf
         self._host = urlsplit(settings.issuer).netloc
+        self._badges: dict[str, Callable[[str], int]] = {}
 
     def install(self, app: Flask) -> None:
         """Give the application the filters of `text`."""
         app.jinja_env.filters.update(FILTERS, static=partial(_versioned, Path(app.static_folder or "")))
         app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 
+    def badge(self, entry: str, count: Callable[[str], int]) -> None:
+        """Put a number beside an entry of the navigation: how much of it waits for a human, by her id."""
+        self._badges[entry] = count
+
     def render(self, template: str, status: int = 200, **context: object) -> Response:
         """A page, under the name of whoever is signed in."""
-        return self._render(template, status, signed_in=self.sign_in.current(), **context)
+        signed_in = self.sign_in.current()
+        badges = {entry: count(signed_in.human.id) for entry, count in self._badges.items()} if signed_in is not None else {}
+        return self._render(template, status, signed_in=signed_in, badges=badges, **context)
 
     def error(self, status: int, heading: str = "", text: str = "", *, retry_after: int | None = None) -> Response:
         """A page for what went wrong. It asks neither SQL nor Redis anything: they may be what went wrong."""
@@ -57,6 +69,7 @@ class Pages:
             "error.html",
             status,
             signed_in=g.get("sign_in"),
+            badges={},
             heading=heading or words[0],
             text=text or words[1],
             status=status,
@@ -81,6 +94,19 @@ class Pages:
         for kind in (HTTPException, OAuthError, TemporarilyUnavailable):
             blueprint.register_error_handler(kind, self.of)
         return blueprint
+
+    def signed_in(self, here: str) -> Callable[[Callable[Concatenate[SignIn, P], Response]], Callable[P, Response]]:
+        """Give a view who is signed in; whoever is not goes to the sign-in and from there to `here`."""
+
+        def around(view: Callable[Concatenate[SignIn, P], Response]) -> Callable[P, Response]:
+            @wraps(view)
+            def guarded(*args: P.args, **kwargs: P.kwargs) -> Response:
+                current = self.sign_in.current()
+                return see_other(f"/login?next={here}") if current is None else view(current, *args, **kwargs)
+
+            return guarded
+
+        return around
 
     def _render(self, template: str, code: int, **context: object) -> Response:
         body = render_template(template, csrf=self.csrf.token, host=self._host, **context)

@@ -51,6 +51,22 @@ def moment(seconds: int) -> str:
     return f"{at.day} {at:%B %Y, %H:%M} UTC"
 
 
+def day(seconds: int) -> str:
+    """The day of a moment: `23 December 2026`, or `Today`."""
+    at = clock.at(seconds)
+    return "Today" if at.date() == clock.now().date() else f"{at.day} {at:%B %Y}"
+
+
+def hour(seconds: int) -> str:
+    """The time of day of a moment: `14:05 UTC`."""
+    return f"{clock.at(seconds):%H:%M} UTC"
+
+
+def to_the_second(seconds: int) -> str:
+    """The same moment as a table has it: `2026-12-23 14:05:09`."""
+    return f"{clock.at(seconds):%Y-%m-%d %H:%M:%S}"
+
+
 def stamp(seconds: int) -> str:
     """The same moment for a `datetime` attribute."""
     return f"{clock.at(seconds):%Y-%m-%dT%H:%M:%SZ}"
@@ -78,7 +94,10 @@ FILTERS = {
     "plain": plain,
     "ascii_host": ascii_host,
     "moment": moment,
+    "day": day,
+    "hour": hour,
     "stamp": stamp,
+    "clock": to_the_second,
     "distance": distance,
     "span": span,
 }
