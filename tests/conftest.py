@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
+from sqlalchemy import NullPool, create_engine, make_url
 
 from app import create_app
 from app.database import Base, Database, db
@@ -20,6 +21,9 @@ from app.settings import Settings, load_settings
 from app.wiring import Server, build, prepare
 from tests.valkey import valkey
 from tests.world import InProcess, World
+
+PROCESS = os.environ.get("PYTEST_XDIST_WORKER", "")
+"""Which of the run's processes this is; empty where there is one only."""
 
 KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
 """A key-encryption key for tests only."""
@@ -35,12 +39,26 @@ def short_dir() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
-    """DEPUTY_TEST_REDIS_URL, or a Valkey of our own."""
+    """DEPUTY_TEST_REDIS_URL, with a database for each process of the run, or a Valkey of our own."""
     if url := os.environ.get("DEPUTY_TEST_REDIS_URL"):
-        yield url
+        yield f"{url}?db={int(PROCESS[2:]) + 1}" if PROCESS else url
         return
     with valkey() as own:
         yield own
+
+
+def _given_database() -> str:
+    """DEPUTY_TEST_DATABASE_URL, and beside it a database for each further process of the run; empty where none is given."""
+    given = os.environ.get("DEPUTY_TEST_DATABASE_URL", "")
+    if not given or not PROCESS:
+        return given
+    url = make_url(given)
+    own = url.set(database=f"{url.database}_{PROCESS}")
+    engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {own.database}")
+        connection.exec_driver_sql(f"CREATE DATABASE {own.database}")
+    return own.render_as_string(hide_password=False)
 
 
 @pytest.fixture(scope="session")
@@ -50,11 +68,12 @@ def settings(short_dir: Path, redis_url: str) -> Settings:
         issuer="http://127.0.0.1:8000",
         var_dir=short_dir / "var",
         keys_dir=short_dir / "keys",
-        database_url=os.environ.get("DEPUTY_TEST_DATABASE_URL", f"sqlite:///{short_dir}/deputy.sqlite"),
+        database_url=_given_database() or f"sqlite:///{short_dir}/deputy.sqlite",
         redis_url=redis_url,
         redis_timeout=2.0,
         key_encryption_key=KEY,
         allow_agent_secrets=True,
+        fetch_loopback=True,
         rate_client=0,
         rate_address=0,
         rate_failures=100_000,
@@ -72,7 +91,7 @@ def server(settings: Settings) -> Iterator[Server]:
         database.close()
     prepare(settings)
     built = build(settings)
-    built.live.redis.call("FLUSHALL")
+    built.live.redis.call("FLUSHDB")
     stop = threading.Event()
     relay = Relay(built.database, built.live, built.keys, settings)
     thread = threading.Thread(target=relay.run, args=(stop,), daemon=True)

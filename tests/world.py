@@ -20,7 +20,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from app.audit.events import Who
-from app.vocabulary import Pair
+from app.vocabulary import Pair, Role
 from app.wiring import Server
 
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -107,6 +107,10 @@ def basic(user: str, password: str) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
 
 
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": "Bearer " + token}
+
+
 def claims_of(token: str) -> dict[str, Any]:
     payload = token.split(".")[1]
     found: dict[str, Any] = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
@@ -157,9 +161,10 @@ class World:
 
     # Who and what there is
 
-    def human(self, *, operator: bool = False) -> Person:
+    def human(self, *, operator: bool = False, auditor: bool = False) -> Person:
         username = "human-" + secrets.token_hex(4)
-        human_id = self.server.accounts.add(username, f"Name of {username}", f"{username}@example.com", PASSWORD, operator=operator, by=BY)
+        role = Role.OPERATOR if operator else Role.AUDITOR if auditor else Role.MEMBER
+        human_id = self.server.accounts.add(username, f"Name of {username}", f"{username}@example.com", PASSWORD, role=role, by=BY)
         return Person(human_id, username)
 
     def resource(self, *scopes: str, **more: Any) -> Api:
@@ -274,12 +279,13 @@ class World:
         *resources: Api | str,
         scope: str | None = None,
         away: bool = False,
+        asked: Mapping[str, str] | None = None,
         redeem: Mapping[str, str] | None = None,
         **chosen: Any,
     ) -> dict[str, Any]:
-        """From consent to the token endpoint's answer."""
+        """From consent to the token endpoint's answer. `asked`: more parameters of the authorization request."""
         verifier = secrets.token_urlsafe(48)
-        query = self.authorization(client, verifier, *resources, scope=scope, away=away)
+        query = self.authorization(client, verifier, *resources, scope=scope, away=away, **(asked or {}))
         code = browser.code(query, away=away, **chosen)
         return self.redeem(client, code, verifier, **(redeem or {})).ok()
 
@@ -304,20 +310,42 @@ class World:
 
     # What the ledger says
 
-    def ledger(self, *, wait: float = 5.0, **having: Any) -> list[dict[str, Any]]:
-        """Records with these top-level members, once the relay has had time to take them."""
+    def opened(self, own_token: str, consent: str, **more: Any) -> str:
+        """A named task of an agent."""
+        body = json.dumps({"consent_id": consent, "purpose": "A piece of work", **more}).encode()
+        answer = self.http.send("POST", "/tasks", body, {**bearer(own_token), "Content-Type": "application/json"})
+        assert answer.status == 201, answer.text
+        return str(answer.json["task_id"])
+
+    def ended(self, own_token: str, task: str) -> None:
+        self.http.send("POST", f"/tasks/{task}/end", None, bearer(own_token)).ok()
+
+    def ledger(self, *, wait: float = 60.0, **having: Any) -> list[dict[str, Any]]:
+        """Records with these top-level members, once the relay has taken all there is. The limit only catches a relay that stands still."""
         from sqlalchemy import select
 
         from app.ledger.models import EntryRow
 
         end = time.monotonic() + wait
         while True:
+            taken = self._is_taken()
             with self.server.database.reading() as session:
                 records = [json.loads(row) for row in session.scalars(select(EntryRow.record).order_by(EntryRow.seq))]
             found = [r for r in records if all(r.get(name) == value for name, value in having.items())]
-            if found or time.monotonic() > end:
+            if taken or time.monotonic() > end:
                 return found
             time.sleep(0.05)
+
+    def _is_taken(self) -> bool:
+        """Whether nothing is on its way to the ledger."""
+        from sqlalchemy import select
+
+        from app.audit.models import OutboxRow
+        from app.live.generation import STREAMS
+
+        with self.server.database.reading() as session:
+            waiting = session.scalar(select(OutboxRow.id).limit(1))
+        return waiting is None and not any(self.server.live.redis.call("XLEN", stream) for stream in STREAMS)
 
 
 class Browser:
@@ -341,7 +369,14 @@ class Browser:
         return self.get("/oauth/authorize?" + urlencode(list(query)))
 
     def decide(
-        self, page: Answer, *, allow: bool = True, away: bool = False, untick: Iterable[str] = (), lifetime: int | None = None
+        self,
+        page: Answer,
+        *,
+        allow: bool = True,
+        away: bool = False,
+        untick: Iterable[str] = (),
+        lifetime: int | None = None,
+        limits: Mapping[str, str] | None = None,
     ) -> Answer:
         assert page.status == 200, (page.status, page.text[:2000], page.headers)
         form = hidden(page)
@@ -352,6 +387,7 @@ class Browser:
             form.append(("lifetime", str(lifetime if lifetime is not None else max(options))))
         if away:
             form += [("away", value) for value in checkboxes(page, "away")]
+        form += list({**typed(page), **(limits or {})}.items())
         form.append(("decision", "allow" if allow else "deny"))
         return self.post("/consent", form)
 
@@ -367,13 +403,19 @@ class Browser:
 
 
 def hidden(page: Answer) -> list[tuple[str, str]]:
-    """Hidden fields of a page's main form (not the sign-out one)."""
-    main = page.text[page.text.find("<main") :]
+    """Hidden fields of a page's main form, which is its first."""
+    main = page.text[page.text.find("<main") :].partition("</form>")[0]
     found = []
     for tag in re.findall(r"<input[^>]*>", main):
         if 'type="hidden"' in tag:
             found.append((unescape(_attribute(tag, "name")), unescape(_attribute(tag, "value"))))
     return found
+
+
+def typed(page: Answer) -> dict[str, str]:
+    """What stands in a page's text fields."""
+    tags = re.findall(r"<input[^>]*>", page.text, re.DOTALL)
+    return {unescape(_attribute(tag, "name")): unescape(_attribute(tag, "value")) for tag in tags if 'type="text"' in tag}
 
 
 def checkboxes(page: Answer, name: str) -> list[str]:

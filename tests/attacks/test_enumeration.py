@@ -14,7 +14,9 @@ from app.live.things import Kind, Thing
 from app.vocabulary import SigningAlg, new_id
 from tests.attacks.counting import counted
 from tests.attacks.scene import Scene, elsewhere, refused, unique
+from tests.copies import Copy, code_for
 from tests.forge import forge
+from tests.issuers import Issuer, attest
 from tests.world import ASSERTION, BY, PASSWORD, Answer, Party, Person, basic
 
 PATHS = ("/oauth/token", "/oauth/introspect", "/oauth/revoke", "/oauth/par")
@@ -112,6 +114,42 @@ def test_an_assertion_of_a_key_nobody_registered(scene: Scene, known: dict[str, 
 
     one_answer(known, send)
     one_answer(known, lambda client_id: send(client_id, named=True))
+
+
+def test_the_word_of_a_platform_that_is_not_taken(scene: Scene) -> None:
+    """An unknown issuer, a claim that does not fit, a bad signature, an unknown kid: one answer and one work."""
+    issuer, stranger = Issuer(), Issuer()
+    issuer.trusted(scene.world, scene.agent)
+    copy = Copy()
+    assert attest(scene.world, issuer.says(scene.world), copy).status == 200
+    words = {
+        "unknown": lambda: stranger.says(scene.world),
+        "another repository": lambda: issuer.says(scene.world, repository="acme/other"),
+        "a bad signature": lambda: Issuer(issuer.name).says(scene.world, {"kid": issuer.kid}),
+        "an unknown kid": lambda: Issuer(issuer.name).says(scene.world),
+        "another audience": lambda: issuer.says(scene.world, aud="https://other.example"),
+        "expired": lambda: issuer.says(scene.world, iat=int(time.time()) - 400, exp=int(time.time()) - 100),
+    }
+    answers = {}
+    for what, word in words.items():
+        made = word()
+        answers[what] = measured(lambda made=made: attest(scene.world, made, copy))  # type: ignore[misc]
+    reference, work = answers["unknown"]
+    refused(reference, "invalid_client", 401)
+    for what, (answer, its_work) in answers.items():
+        assert seen(answer) == seen(reference), what
+        # The keys of a trust are imported for whoever names its issuer with its claims: both are no secrets.
+        del its_work["import"]
+        assert its_work == work, what
+
+
+def test_an_enrolment_code_that_is_none(scene: Scene) -> None:
+    used = code_for(scene.world, scene.agent)
+    assert Copy().register(scene.world, used).status == 201
+    answers = [Copy().register(scene.world, code) for code in ("enr_" + "x" * 43, "x", None)]
+    assert len({(answer.status, answer.body) for answer in answers}) == 1
+    told = Copy().register(scene.world, used).json
+    assert {name: told[name] for name in ("error", "error_description")} == answers[0].json
 
 
 def test_naming_a_client_that_must_prove_itself(scene: Scene, known: dict[str, str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -17,10 +18,15 @@ from tests.attacks.scene import FORM, VERIFIER, Scene, another_app, refused, sen
 from tests.world import REDIRECT, Answer, basic, encoded
 
 PROTOCOL = ["/oauth/token", "/oauth/introspect", "/oauth/revoke", "/oauth/par", "/oauth/userinfo", "/oauth/jwks"]
+TASKS = ["/tasks", "/tasks/x", "/tasks/x/end", "/tasks/x/events"]
 METADATA = ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"]
 PAGES = ["/", "/login", "/logout", "/consent", "/my/agents", "/my/agents/x/withdraw", "/oauth/authorize"]
 OPERATIONS = ["/healthz", "/readyz", "/metrics"]
-EVERYWHERE = [*PROTOCOL, *METADATA, *PAGES, *OPERATIONS, "/static/deputy.css", "/nothing", "/oauth/nothing", "/.well-known/nothing"]
+EVERYWHERE = [*PROTOCOL, *TASKS, *METADATA, *PAGES, *OPERATIONS, "/static/deputy.css", "/nothing", "/oauth/nothing", "/.well-known/nothing"]
+SURFACES = (
+    "/admin", "/api/v1/", "/my/", "/login/passkey", "/agents/instances", "/oauth/bc-authorize", "/access/v1/evaluation",
+    "/.well-known/authzen-configuration",
+)  # fmt: skip
 OPEN_TO_BROWSERS = {"/oauth/token", "/oauth/jwks", *METADATA}
 
 
@@ -32,9 +38,26 @@ def allowed(app: Flask, path: str) -> set[str]:
     return set(adapter.allowed_methods(path))
 
 
+def paths(app: Flask) -> set[str]:
+    """Every path there is, with something in place of what varies."""
+    return {re.sub(r"<(int:)?[^>]*>", r"1", rule.rule.replace("<path:filename>", "deputy.css")) for rule in app.url_map.iter_rules()}
+
+
 def test_these_are_all_the_paths_there_are(app: Flask) -> None:
-    rules = {rule.rule.replace("<consent_id>", "x").replace("<path:filename>", "deputy.css") for rule in app.url_map.iter_rules()}
-    assert rules == set(EVERYWHERE) - {"/nothing", "/oauth/nothing", "/.well-known/nothing"}
+    """A surface with tests of its own is named by where it begins; what begins elsewhere is named here path by path."""
+    there = paths(app)
+    named = {path.replace("/x", "/1") for path in EVERYWHERE if "nothing" not in path}
+    assert named <= there
+    assert {path for path in there - named if not path.startswith(SURFACES)} == set()
+
+
+def test_any_method_at_any_path_is_answered_and_nobody_gets_further(app: Flask) -> None:
+    for path in sorted(paths(app)):
+        for method in ("GET", "POST", "PUT", "DELETE"):
+            answer = app.test_client().open(path, method=method, buffered=True)
+            assert answer.status_code < 500, (method, path, answer.status_code)
+            if path.startswith(("/admin", "/api/v1", "/my/")) and path != "/api/v1/openapi.json":
+                assert answer.status_code in {302, 303, 400, 401, 403, 404, 405}, (method, path, answer.status_code)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT", "PROPFIND", "X" * 300])

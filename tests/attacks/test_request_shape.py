@@ -280,7 +280,7 @@ def test_a_missing_and_an_unknown_grant_type_are_two_errors(scene: Scene) -> Non
         "implicit",
         "CLIENT_CREDENTIALS",
         "client_credentials ",
-        "urn:ietf:params:oauth:grant-type:jwt-bearer",
+        "urn:ietf:params:oauth:grant-type:saml2-bearer",
         "x" * 9000,
     ):
         refused(scene.world.token(scene.agent, {"grant_type": unknown}), "unsupported_grant_type")
@@ -450,7 +450,7 @@ def test_an_error_never_repeats_what_was_sent(scene: Scene) -> None:
 def test_what_a_restriction_would_have_meant_is_not_dropped(scene: Scene) -> None:
     """Ignoring them would give out more than was asked for (ADR 0008)."""
     members, _ = scene.world.credentials(scene.agent)
-    refused(scene.raw("/oauth/token", encoded({"grant_type": "client_credentials", **members}), {"DPoP": "x"}), "invalid_request")
+    refused(scene.raw("/oauth/token", encoded({"grant_type": "client_credentials", **members}), {"DPoP": "x"}), "invalid_dpop_proof")
     refused(scene.world.own_token(scene.agent, authorization_details="[]"), "invalid_authorization_details")
     for name in ("subject_token", "actor_token"):
         refused(scene.world.own_token(scene.agent, **{name: scene.handover}), "invalid_request")

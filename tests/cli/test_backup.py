@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from sqlalchemy import select
 
 from app.humans.models import SessionRow
 from tests.cli.conftest import Deployment
-from tests.world import BY, CONSENT, World, claims_of
+from tests.world import BY, CONSENT, Answer, World, checkboxes, claims_of, hidden
 
 
 class Story:
@@ -35,6 +36,20 @@ class Story:
         form = {"grant_type": "refresh_token", "refresh_token": self.given["refresh_token"], "resource": self.api.uri}
         return world.token(self.agent, form)
 
+    def approved(self, world: World) -> str:
+        """The auth_req_id of what she has allowed her agent once."""
+        members, headers = world.credentials(self.agent)
+        form = {"login_hint": self.given["consent_id"], "resource": self.api.uri, **members}
+        auth_req_id: str = world.post("/oauth/bc-authorize", form, headers).ok()["auth_req_id"]
+        (path,) = re.findall(r'href="(/my/approvals/apr_[^"]+)"', self.browser.get("/my/approvals").text)
+        page = self.browser.get(path)
+        ticked = [("scope", value) for value in checkboxes(page, "scope")]
+        assert self.browser.post(path, [*hidden(page), *ticked, ("decision", "allow")]).status == 303
+        return auth_req_id
+
+    def redeemed(self, world: World, auth_req_id: str) -> Answer:
+        return world.token(self.agent, {"grant_type": "urn:openid:params:grant-type:ciba", "auth_req_id": auth_req_id})
+
 
 def said(deployment: Deployment, *words: str | Path, code: int = 0) -> dict[str, Any]:
     result = deployment.deputy(*words, "--json")
@@ -54,7 +69,9 @@ def there_and_back(deployment: Deployment) -> None:
     where = deployment.folder / "backup"
     with deployment.running() as world:
         story = Story(world)
+        used = story.approved(world)
         made = said(deployment, "backup", where)
+        assert story.redeemed(world, used).status == 200
         # What happens after the backup is lost with a restore.
         late = world.human()
         second = story.refresh(world).ok()["access_token"]
@@ -74,6 +91,8 @@ def there_and_back(deployment: Deployment) -> None:
             assert session.scalars(select(SessionRow.ended_at)).all().count(None) == 0
         # The backup takes this refresh token for unused, though it was used since.
         assert story.refresh(world).error == "invalid_grant"
+        # And so it does this approval.
+        assert story.redeemed(world, used).error == "expired_token"
         # The registrations and the consent are the backup's; what was withdrawn later stands again, as `restore` says.
         assert world.browser().sign_in(late.username).status != 303
         fresh = world.exchange(story.agent, story.given["consent_id"], kind=CONSENT, resource=story.api.uri).ok()["access_token"]

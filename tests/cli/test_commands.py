@@ -158,6 +158,12 @@ def test_an_api_and_an_agent_are_registered_and_work(world: World, deputy: Deput
 
     answer("resource", "disable", uri)
     assert answer("resource", "show", uri)["enabled"] is False
+    assert answer("resource", "show", uri)["bound"] == "not demanded"
+    answer("resource", "add", uri + "/strict", "--name", "Strict", "--scope", "x=Do x", "--dpop-required")
+    assert answer("resource", "show", uri + "/strict")["bound"] == "dpop"
+    for way, said in (("dpop", "dpop"), ("mtls", "mtls"), ("any", "dpop or mtls")):
+        answer("resource", "add", f"{uri}/{way}", "--name", "Strict", "--scope", "x=Do x", "--bound", way)
+        assert answer("resource", "show", f"{uri}/{way}")["bound"] == said
     answer("resource", "enable", uri)
     answer("agent", "retire", agent["agent"])
     assert deputy("agent", "resume", agent["agent"]).exit_code == 1

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from tests.certificates import Authority
 from tests.cli.conftest import Deployment, Shell, free_port
 from tests.conftest import KEY
 
@@ -121,3 +122,20 @@ def test_all_is_well_with_a_server_that_runs(folder: Path) -> None:
         assert json.loads(deputy("doctor", "--json").stdout) == []
         # Asked with another port it looks where nobody is.
         assert "nothing answers" in deputy("doctor", port=free_port()).stdout
+
+
+def test_certificates_that_cannot_be_used_or_end_soon(empty: Deployment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    monkeypatch.setenv("DEPUTY_MTLS_PORT", "8443")
+    monkeypatch.setenv("DEPUTY_MTLS_CLIENT_CA", str(authority.path))
+
+    def serving(certificate: Path) -> list[str]:
+        monkeypatch.setenv("DEPUTY_MTLS_CERTIFICATE", str(certificate))
+        monkeypatch.setenv("DEPUTY_MTLS_KEY", str(certificate))
+        return [one for one in findings(empty) if "ertificate" in one or "DEPUTY_MTLS" in one]
+
+    assert serving(authority.client("good").path) == []
+    one_of(serving(authority.client("soon", days=(-2, 3)).path), "ends in ")
+    one_of(serving(authority.client("late", days=(-2, -1)).path), "has ended")
+    one_of(serving(tmp_path / "missing.pem"), "cannot be used")
+    one_of(serving(authority.path), "cannot be used")  # no key in it

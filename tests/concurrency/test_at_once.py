@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import secrets
 import threading
 from collections import Counter
@@ -13,12 +15,16 @@ import requests
 from sqlalchemy import select
 
 from app.delegation.models import ConsentRow, TaskRow
+from app.tokens.models import ApprovalRow
+from tests import dpop
+from tests.dpop import Holder
 from tests.faults.afterwards import caught_up, recorded, verdict
 from tests.faults.node import HANG, Node
 from tests.world import ASSERTION, CONSENT, Answer, Api, Browser, OverHttp, Party, World, checkboxes, claims_of, hidden
 
 pytestmark = pytest.mark.served
 
+CIBA = "urn:openid:params:grant-type:ciba"
 MANY = 50
 
 
@@ -102,6 +108,15 @@ def family_is_dead(scene: Scene, given: dict[str, Any]) -> None:
     assert scene.world.exchange(scene.agent, given["consent_id"], kind=CONSENT, resource=scene.api.uri).status == 200
 
 
+def test_one_proof_beside_as_many_assertions(scene: Scene) -> None:
+    """RFC 9449 §11.1."""
+    holder = Holder()
+    proof = holder.proof(scene.world)
+    answers = scene.at_once(lambda world: dpop.own(world, scene.agent, proof, resource=scene.api.uri))
+    given = the_one(answers, (400, "invalid_dpop_proof"))
+    assert claims_of(given["access_token"])["cnf"] == {"jkt": holder.jkt}
+
+
 def test_one_assertion(scene: Scene) -> None:
     form = {
         "grant_type": "client_credentials",
@@ -125,6 +140,64 @@ def test_one_consent_page(scene: Scene) -> None:
     assert {answer.status for answer in answers} <= {303, 400, 503}
     with scene.world.server.database.reading() as session:
         assert len(session.scalars(select(ConsentRow.id).where(ConsentRow.human == scene.alice.id)).all()) == 1
+
+
+def asked(scene: Scene, consent: str, world: World | None = None, **form: str) -> Answer:
+    """The agent asks its human for a token of its own accord."""
+    members, headers = scene.world.credentials(scene.agent)
+    form = {"login_hint": consent, "scope": "read", "resource": scene.api.uri, **form, **members}
+    return (world or scene.world).post("/oauth/bc-authorize", form, headers)
+
+
+def answering(scene: Scene) -> tuple[str, list[tuple[str, str]], dict[str, str]]:
+    """The page of the one question that waits: where its form goes, what is in it, and the headers of her browser."""
+    (path,) = re.findall(r'href="(/my/approvals/apr_[^"]+)"', scene.browser.get("/my/approvals").text)
+    page = scene.browser.get(path)
+    cookie = scene.browser.http._session.cookies.get_dict()  # type: ignore[attr-defined]
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "Cookie": "; ".join(f"{k}={v}" for k, v in cookie.items())}
+    return path, [*hidden(page), *(("scope", scope) for scope in checkboxes(page, "scope"))], headers
+
+
+def test_one_approval(scene: Scene) -> None:
+    auth_req_id = asked(scene, scene.given()["consent_id"]).ok()["auth_req_id"]
+    path, form, headers = answering(scene)
+    # Twelve yeses at the same instant are one.
+    answers = scene.at_once(lambda world: world.post(path, [*form, ("decision", "allow")], headers), 12)
+    told = Counter("answered=" in answer.headers.get("Location", "") for answer in answers)
+    assert told[True] == 1, [answer.status for answer in answers]
+    redeem = {"grant_type": CIBA, "auth_req_id": auth_req_id}
+    given = the_one(scene.at_once(lambda world: world.token(scene.agent, redeem)), (400, "invalid_grant"))
+    assert scene.world.active(scene.api, given["access_token"])
+
+
+def test_yes_and_no_at_the_same_instant_are_one_of_them(scene: Scene) -> None:
+    consent = scene.given()["consent_id"]
+    for turn in range(3):
+        auth_req_id = asked(scene, consent, binding_message=f"Turn {turn}").ok()["auth_req_id"]
+        path, form, headers = answering(scene)
+        words = iter(["allow", "deny"] * 4)
+        answers = scene.at_once(lambda world, words=words: world.post(path, [*form, ("decision", next(words))], headers), 8)  # type: ignore[misc]
+        assert sum("answered=" in answer.headers.get("Location", "") for answer in answers) == 1
+        answer = scene.world.token(scene.agent, {"grant_type": CIBA, "auth_req_id": auth_req_id})
+        assert answer.status == 200 or answer.error == "access_denied"
+
+
+def test_fifty_questions_at_once_are_twenty_and_the_same_is_one(scene: Scene) -> None:
+    consent = scene.given()["consent_id"]
+    numbers = itertools.count()
+    answers = scene.at_once(lambda world: asked(scene, consent, world, binding_message=f"Number {next(numbers)}"))
+    told = Counter((answer.status, answer.error) for answer in answers)
+    assert told[200, None] <= 20, told
+    assert set(told) <= {(200, None), (403, "access_denied"), (503, "temporarily_unavailable")}, told
+    with scene.world.server.database.reading() as session:
+        waiting = session.scalars(select(ApprovalRow.id).where(ApprovalRow.human == scene.alice.id)).all()
+    assert len(waiting) == told[200, None]
+    # Room is made by an answer, and the same asked many times over is one question.
+    other = Scene(scene.node)
+    consent = other.given()["consent_id"]
+    answers = other.at_once(lambda world: asked(other, consent, world))
+    assert {answer.status for answer in answers} <= {200, 503}
+    assert len({answer.json["auth_req_id"] for answer in answers if answer.status == 200}) == 1
 
 
 def test_fifty_permitted_exchanges_in_one_task(scene: Scene) -> None:

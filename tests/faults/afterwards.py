@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from app.audit.models import OutboxRow
 from app.ledger.models import EntryRow
 from app.ledger.verify import Verdict, Verifier
-from app.live.generation import STREAM
+from app.live.generation import STREAMS
 from tests.faults.load import Issued, introspection
 from tests.faults.node import Node, until
 from tests.world import Api, World
@@ -25,7 +25,7 @@ def caught_up(node: Node) -> None:
     def empty() -> bool:
         with server.database.reading() as session:
             waiting = session.scalar(select(func.count()).select_from(OutboxRow))
-        return not waiting and not server.live.redis.call("XLEN", STREAM)
+        return not waiting and not any(server.live.redis.call("XLEN", stream) for stream in STREAMS)
 
     until(empty, "the ledger has everything")
 

@@ -126,7 +126,7 @@ class Node:
             self._process.send_signal(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(60)
-        left = [pid for name in ("web", "relay", "valkey") for pid in self.group(name)]
+        left = [pid for name in ("mtls", "web", "relay", "valkey") for pid in self.group(name)]
         for pid in [*([self._process.pid] if self._process is not None and self._process.poll() is None else []), *left]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

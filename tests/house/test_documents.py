@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from app import errors
+from app.policy.cedar import check
 from app.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,3 +86,11 @@ def test_nothing_private_is_kept_in_the_repository() -> None:
     files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
     assert {name for name in files if name.startswith("keys/")} == {"keys/.gitignore", "keys/README.md"}
     assert not [name for name in files if name.startswith("var/") or name.endswith((".key", ".pem", ".jwk", ".sqlite", ".env"))]
+
+
+def test_every_policy_in_the_documents_is_one_that_may_be_saved() -> None:
+    pages = {page.name: page.read_text() for page in (ROOT / "docs").glob("*.md")}
+    examples = [text for page in pages.values() for text in re.findall(r"```cedar\n(.*?)```", page, re.DOTALL)]
+    assert examples
+    for text in examples:
+        check("example", text)

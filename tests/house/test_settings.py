@@ -33,6 +33,7 @@ def test_production_starts_with_what_it_needs() -> None:
     ("unsafe", "words"),
     [
         ({"demo": True}, "DEPUTY_DEMO"),
+        ({"fetch_loopback": True}, "DEPUTY_FETCH_LOOPBACK"),
         ({"issuer": "http://as.example"}, "DEPUTY_ISSUER"),
         ({"issuer": "http://127.0.0.1:8000"}, "DEPUTY_ISSUER"),
         ({"issuer": ""}, "DEPUTY_ISSUER"),
@@ -81,3 +82,32 @@ def test_no_secret_is_shown() -> None:
     for shown in (repr(settings), str(settings)):
         assert KEY not in shown
         assert "opens-" not in shown
+
+
+FILES: dict[str, object] = {"mtls_certificate": "server.pem", "mtls_key": "server.key", "mtls_client_ca": "ca.pem"}
+
+
+@pytest.mark.parametrize(
+    ("unsafe", "words"),
+    [
+        ({"mtls_port": 8443}, "DEPUTY_MTLS_CERTIFICATE"),
+        ({"mtls_port": 8443, **FILES, "mtls_client_ca": None}, "DEPUTY_MTLS_CLIENT_CA"),
+        ({"mtls_port": 8000, **FILES}, "DEPUTY_MTLS_PORT"),
+        ({"mtls_port": 8443, **FILES, "mtls_url": "http://mtls.as.example"}, "DEPUTY_MTLS_URL"),
+        ({"mtls_port": 8443, **FILES, "mtls_url": "https://mtls.as.example/x"}, "DEPUTY_MTLS_URL"),
+        ({"mtls_url": "https://mtls.as.example"}, "DEPUTY_MTLS_URL"),
+        ({"client_certificate_header": "Client-Cert"}, "DEPUTY_TRUSTED_PROXIES"),
+        ({"client_certificate_header": "Client Cert", "trusted_proxies": 1}, "pattern"),
+        ({"client_certificate_header": "Client_Cert", "trusted_proxies": 1}, "pattern"),
+    ],
+)
+def test_client_certificates_are_taken_safely_or_not_at_all(unsafe: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        load_settings(**SAFE | unsafe)
+
+
+def test_where_client_certificates_are_taken_follows_from_the_issuer() -> None:
+    assert load_settings(**SAFE, **FILES, mtls_port=8443).mtls_url == "https://as.example:8443"
+    assert load_settings(issuer="http://[::1]:8000", **FILES, mtls_port=8443).mtls_url == "https://[::1]:8443"
+    assert load_settings(**SAFE | {"issuer": "https://as.example:444"}, **FILES, mtls_port=8443).mtls_url == "https://as.example:8443"
+    assert not load_settings(**SAFE).mutual_tls

@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -56,7 +57,8 @@ class Site:
         return World(self.server, OverHttp(self.url))
 
 
-def _serving(app: Flask, listening: socket.socket) -> tuple[Any, threading.Thread]:
+def serving(app: Flask, listening: socket.socket) -> tuple[Any, threading.Thread]:
+    """Answer on a socket until told to shut down."""
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet, fd=listening.fileno())
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -68,13 +70,14 @@ def site(settings: Settings, server: Server) -> Iterator[Site]:
     """The run's database, Redis and relay, under an issuer that is where it answers."""
     listening = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    here = settings.model_copy(update={"issuer": url})
+    # Who sends DPoP proofs is asked for nonces, as stock clients must expect.
+    here = settings.model_copy(update={"issuer": url, "dpop_nonce": True})
     app, built = create_app(here), build(here)
-    serving, thread = _serving(app, listening)
+    answering, thread = serving(app, listening)
     yield Site(url, built)
-    serving.shutdown()
+    answering.shutdown()
     thread.join(10)
-    serving.server_close()
+    answering.server_close()
     listening.close()
     built.database.close()
     with app.app_context():
@@ -89,13 +92,13 @@ def callback() -> Iterator[str]:
         start("200 OK", [("Content-Type", "text/html")])
         return [b"<!doctype html><title>Back</title><link rel=icon href=data:,>"]
 
-    serving = make_server("127.0.0.1", 0, answer, threaded=True, request_handler=_Quiet)
-    thread = threading.Thread(target=serving.serve_forever, daemon=True)
+    elsewhere = make_server("127.0.0.1", 0, answer, threaded=True, request_handler=_Quiet)
+    thread = threading.Thread(target=elsewhere.serve_forever, daemon=True)
     thread.start()
-    yield f"http://127.0.0.1:{serving.server_port}/callback"
-    serving.shutdown()
+    yield f"http://127.0.0.1:{elsewhere.server_port}/callback"
+    elsewhere.shutdown()
     thread.join(10)
-    serving.server_close()
+    elsewhere.server_close()
 
 
 @pytest.fixture
@@ -176,6 +179,28 @@ def visit(chromium: Any, site: Site, callback: str) -> Iterator[Callable[..., Vi
         visitor.context.close()
     for visitor in visitors:
         assert [one for one in visitor.trouble if not visitor.expected(one)] == []
+
+
+@pytest.fixture(scope="session")
+def axe_source(request: pytest.FixtureRequest) -> str:
+    """axe-core, from the npm registry as locked."""
+    from tests.journeys.npm import installed
+
+    return (installed(request, Path(__file__).parent / "axe") / "node_modules" / "axe-core" / "axe.min.js").read_text()
+
+
+@pytest.fixture
+def axe(axe_source: str) -> Callable[[Visitor], list[str]]:
+    """What axe finds on the page a visitor looks at, a line each."""
+
+    def look(visitor: Visitor) -> list[str]:
+        # Through the debugger, which the page's policy does not bind.
+        if not visitor.page.evaluate("typeof window.axe === 'object'"):
+            visitor.page.evaluate(axe_source + "; undefined")
+        found = visitor.page.evaluate("axe.run(document, {resultTypes: ['violations']}).then(result => result.violations)")
+        return [f"{rule['id']}: {node['html'][:120]}" for rule in found for node in rule["nodes"]]
+
+    return look
 
 
 @pytest.fixture

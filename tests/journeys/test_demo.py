@@ -135,11 +135,16 @@ def test_the_demo_goes_as_it_is_told(short_dir: Path) -> None:
         assert code == 0, text
         position = 0
         for line in (
-            "✓ Alice allowed it: calendar:read mail:read travel:book travel:search",
+            "✓ Alice allowed it: calendar:read mail:read mail:send travel:book travel:search",
             "✓ Thursday 10:00  Board meeting, Lisbon",
             "✗ the same token at the travel agency: refused, 401 invalid_token",
             "✓ booked: TP 553, Wednesday 19:05, for Alice, by the assistant",
-            "✗ Deputy, asked for a token for mail:send: refused, 400 invalid_scope",
+            "✗ Deputy, asked for a token for mail:delete: refused, 400 invalid_scope",
+            "✗ the mail service, asked to send with the token for mail:read: refused, insufficient_scope",
+            "✗ Deputy, asked for a token for mail:send: refused, 400 authorization_pending",
+            "✓ Alice allowed it, this once",
+            "✓ sent to Carol Chen: Lisbon",
+            "✗ Deputy, asked for another token for mail:send: refused, 400 authorization_pending",
             "✓ booked: Hotel Alfama, Wednesday to Thursday, for Alice, by the booking agent, which had it from the assistant",
             "✗ the booking agent, asking for travel:search: refused, 400 invalid_scope",
             "✓ Alice is signed out",
@@ -155,7 +160,7 @@ def test_the_demo_goes_as_it_is_told(short_dir: Path) -> None:
             position = text.find(line, position)
             assert position >= 0, f"missing, or not in its place: {line}\n\n{text}"
         assert {picture.name for picture in (directory / "pictures").iterdir()} == {
-            "sign-in.png", "consent.png", "my-agents.png", "withdraw.png",
+            "sign-in.png", "consent.png", "approvals.png", "approval.png", "my-agents.png", "withdraw.png",
         }  # fmt: skip
     logged = (directory / "serve.log").read_text()
     for file in private.glob("*.json"):
@@ -204,7 +209,7 @@ def test_a_first_start_that_was_killed_is_finished_by_the_next(
     assert len(prepare(settings)) == 2
     server = build(settings)
     assert [human.username for human in server.accounts.list()] == ["alice", "bob"]
-    assert (len(server.resource_registry.list()), len(server.agent_registry.list()), len(server.apps.list())) == (3, 2, 1)
+    assert (len(server.resource_registry.list()), len(server.agent_registry.list()), len(server.apps.list())) == (4, 2, 1)
     private = settings.var_dir / "demo"
     for name in ("assistant", "booking-agent"):
         registered = json.loads((private / f"{name}.json").read_text())

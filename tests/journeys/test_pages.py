@@ -11,7 +11,7 @@ import pytest
 
 from tests.journeys.conftest import DESKTOP, PHONE, Visitor
 from tests.protocol.answers import new_verifier
-from tests.world import PASSWORD, Browser, World, hidden
+from tests.world import CONSENT, PASSWORD, Browser, Party, World, hidden
 
 pytestmark = pytest.mark.browser
 
@@ -27,7 +27,7 @@ CHECK_REFERENCES = """() => [...document.querySelectorAll('[aria-describedby], [
   .flatMap(e => ['aria-describedby', 'aria-labelledby', 'for'].flatMap(name => (e.getAttribute(name) || '').split(' ').filter(Boolean)))
   .filter(id => !document.getElementById(id))"""
 CHECK_HEADINGS = """() => [...document.querySelectorAll('h1, h2, h3, h4, h5, h6')].map(e => Number(e.tagName[1]))"""
-CHECK_INLINE = """() => [...document.querySelectorAll('script, style, [style], [onclick], [onload], [onsubmit]')]
+CHECK_INLINE = """() => [...document.querySelectorAll('script:not([src]), style, [style], [onclick], [onload], [onsubmit]')]
   .filter(e => !e.closest('svg')).map(e => e.outerHTML.slice(0, 80))"""
 CHECK_FOREIGN = """here => performance.getEntriesByType('resource').map(e => e.name).filter(name => !name.startsWith(here))"""
 CHECK_CONTRAST = """() => {
@@ -48,6 +48,15 @@ CHECK_CONTRAST = """() => {
     if (ratio < (large ? 3 : 4.5)) poor.push(`${ratio.toFixed(2)} ${text.slice(0, 40)} (${style.color} on ${under.map(Math.round)})`);
   }
   return poor }"""
+
+
+def asks(world: World, agent: Party, consent: str, **form: str) -> str:
+    """Have an agent ask its human; the path of the question."""
+    before = {one.id for one in world.server.approvals.waiting()}
+    members, headers = world.credentials(agent)
+    world.post("/oauth/bc-authorize", {"login_hint": consent, **form, **members}, headers).ok()
+    (made,) = [one.id for one in world.server.approvals.waiting() if one.id not in before and one.parameters.agent == agent.id]
+    return f"/my/approvals/{made}"
 
 
 @dataclass
@@ -72,7 +81,17 @@ def places(site: Any) -> Places:
     ended = world.consented(browser, agent, api)["consent_id"]
     browser.post(f"/my/agents/{ended}/withdraw", hidden(browser.get(f"/my/agents/{ended}/withdraw")))
     given = world.consented(browser, agent, api, away=True)
+    task = world.opened(
+        world.own_token(agent).ok()["access_token"], given["consent_id"], purpose="A long piece of work " * 8, limits={"uses": 9}
+    )
+    world.exchange(agent, given["consent_id"], CONSENT, resource=api.uri, task_id=task)
+    refused = world.exchange(agent, given["consent_id"], CONSENT, resource=api.uri, scope="nonsense")
+    world.ledger(event="token.refused", id=refused.json["audit_id"])
     world.consented(browser, app, api, scope="calendar:read")
+
+    waiting = asks(world, agent, given["consent_id"], resource=api.uri, max_age="0", binding_message="Booking 4711: " + "all of it, " * 10)
+    over = asks(world, agent, given["consent_id"], resource=api.uri, scope="calendar:read")
+    browser.post(over, [*hidden(browser.get(over)), ("decision", "deny")])
 
     def asked(client: Any, **more: Any) -> str:
         return "/oauth/authorize?" + urlencode(world.authorization(client, new_verifier(), api, **more))
@@ -94,6 +113,18 @@ def places(site: Any) -> Places:
             "my agents": "/my/agents",
             "withdraw": f"/my/agents/{given['consent_id']}/withdraw",
             "just withdrawn": f"/my/agents?withdrawn={ended}",
+            "approvals": "/my/approvals",
+            "an approval": waiting,
+            "just denied": f"/my/approvals?answered={over.rpartition('/')[2]}",
+            "too late": "/my/approvals?over=1",
+            "my agents, still": "/my/agents?updates=off",
+            "narrow": f"/my/agents/{given['consent_id']}/narrow",
+            "stop": f"/my/agents/tasks/{task}/stop",
+            "activity": "/my/activity",
+            "activity of one": f"/my/activity?agent={agent.client_id}",
+            "no activity": "/my/activity?day=2020-01-01",
+            "security": "/my/security",
+            "security, just changed": "/my/security?done=password",
             "sign out": "/logout",
             "not yours": "/my/agents/con_x/withdraw",
         },
@@ -141,6 +172,7 @@ def test_every_page_has_a_title_a_language_one_heading_and_its_landmarks(look: L
 
     look({"viewport": DESKTOP}, see)
     assert titles["consent"] == f"Let {LONG} act for you? · Deputy"
+    assert titles["an approval"] == f"Allow {LONG} this once? · Deputy"
     assert titles["my agents"] == "My agents · Deputy"
     assert titles["sign in"] == "Sign in · Deputy"
 

@@ -9,41 +9,23 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from tests.journeys.conftest import REQUIRED
+from tests.journeys.npm import HANG, installed
 from tests.world import World
 
 HERE = Path(__file__).parent / "openid_client"
-FILES = ("package.json", "package-lock.json")
-HANG = 120
-"""Seconds after which something is stuck."""
-
-
-def leave_out(reason: str) -> NoReturn:
-    pytest.fail(reason, pytrace=False) if REQUIRED else pytest.skip(reason)
 
 
 @pytest.fixture(scope="module")
 def folder(request: pytest.FixtureRequest) -> Path:
     """Where the client is installed; kept for the next run."""
-    if not shutil.which("node") or not shutil.which("npm"):
-        leave_out("no node or no npm")
-    kind = sha256(b"".join((HERE / name).read_bytes() for name in FILES)).hexdigest()[:12]
-    path = Path(request.config.cache.mkdir(f"openid-client-{kind}"))  # type: ignore[union-attr]
+    path = installed(request, HERE)
     shutil.copy(HERE / "client.mjs", path)
-    if not (path / "node_modules" / ".package-lock.json").exists():
-        for name in FILES:
-            shutil.copy(HERE / name, path)
-        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-        done = subprocess.run(command, cwd=path, capture_output=True, text=True, timeout=HANG, check=False)
-        if done.returncode:
-            leave_out(f"npm could not install openid-client: {done.stderr[-300:]}")
     return path
 
 
@@ -98,7 +80,8 @@ def start(folder: Path) -> Iterator[Callable[[], Program]]:
 def test_openid_client_goes_through_everything(world: World, start: Callable[[], Program], callback: str) -> None:
     alice, api = world.human(), world.resource("read", "write")
     app = replace(world.app(pairs=[(api, "read")], native=True, redirect_uris=(callback,)), redirect_uri=callback)
-    agent = replace(world.agent(alice, ceiling=[(api, "read")], redirect_uris=(callback,)), redirect_uri=callback)
+    helper = world.agent(alice, ceiling=[(api, "read")])
+    agent = replace(world.agent(alice, ceiling=[(api, "read")], hands_to=[helper], redirect_uris=(callback,)), redirect_uri=callback)
     browser = world.signed_in(alice)
     assert agent.key is not None
     program = start()
@@ -106,7 +89,11 @@ def test_openid_client_goes_through_everything(world: World, start: Callable[[],
         {
             "issuer": world.issuer,
             "app": {"client_id": app.client_id, "client_secret": app.secret},
-            "agent": {"client_id": agent.client_id, "key": agent.key.as_dict(private=True) | {"kid": agent.key.thumbprint()}},
+            "agent": {
+                "client_id": agent.client_id,
+                "hands_to": helper.uri,
+                "key": agent.key.as_dict(private=True) | {"kid": agent.key.thumbprint()},
+            },
             "api": {"client_id": api.client_id, "client_secret": api.client_secret, "uri": api.uri, "scope": "read"},
             "redirect_uri": callback,
         }
@@ -139,3 +126,11 @@ def test_openid_client_goes_through_everything(world: World, start: Callable[[],
         assert answer["act"]["sub"] == agent.uri
     assert acting["revoked"] == acting["after"] == [{"active": False}, {"active": False}]
     assert acting["again"] == "invalid_grant"
+
+    keyed = said["keyed"]
+    assert keyed["kinds"] == ["dpop"] * 4
+    assert keyed["handed"] == ["n_a", "urn:ietf:params:oauth:token-type:jwt"]
+    for answers in keyed["tokens"]:
+        for answer in answers:
+            assert (answer["active"], answer["token_type"], answer["cnf"]) == (True, "DPoP", {"jkt": keyed["jkt"]})
+    assert keyed["stripped"] == keyed["stolen"] == "invalid_dpop_proof"

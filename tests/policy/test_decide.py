@@ -17,6 +17,7 @@ from app.delegation.task import Task
 from app.live.cache import Held
 from app.live.things import Kind, Reading, Thing
 from app.policy.access import AccessRequest, Asked, Denial, Lineage, Permit, SignedInAs, Target, TokenKind
+from app.policy.cedar import PolicySet
 from app.policy.decide import decide
 from app.resources.resource import Resource
 from app.vocabulary import AgentState, AuthMethod, ClientKind, GrantType, Pair, SigningAlg
@@ -61,7 +62,7 @@ def requests(draw: st.DrawFn) -> AccessRequest:
     uri = draw(st.sampled_from((A, B)))
     resource = Resource(
         id=uri, uri=uri, name="r", scopes=dict.fromkeys(draw(st.lists(st.sampled_from(SCOPES), min_size=1)), "w"),
-        labels=frozenset(), alg=SigningAlg.ES256, client_id="r", enabled=draw(st.sampled_from([True] * 8 + [False])),
+        labels=frozenset(), scope_labels={}, alg=SigningAlg.ES256, client_id="r", enabled=draw(st.sampled_from([True] * 8 + [False])),
     )  # fmt: skip
     receiver = draw(agents("b"))
     target = draw(
@@ -104,7 +105,7 @@ def requests(draw: st.DrawFn) -> AccessRequest:
 @settings(max_examples=CASES, deadline=None)
 @given(requests())
 def test_a_permit_exceeds_nothing(access: AccessRequest) -> None:
-    verdict = decide(access)
+    verdict = decide(access, PolicySet())
     if isinstance(verdict, Denial):
         assert verdict.error.layer
         assert verdict.error.reason
@@ -151,7 +152,7 @@ def test_a_permit_exceeds_nothing(access: AccessRequest) -> None:
 @settings(deadline=None)
 @given(requests())
 def test_the_same_request_gets_the_same_answer(access: AccessRequest) -> None:
-    first, second = decide(access), decide(access)
+    first, second = decide(access, PolicySet()), decide(access, PolicySet())
     assert type(first) is type(second)
     if isinstance(first, Permit) and isinstance(second, Permit):
         assert first.access == second.access
@@ -161,7 +162,7 @@ def test_the_same_request_gets_the_same_answer(access: AccessRequest) -> None:
 @settings(deadline=None)
 @given(requests(), pair_sets)
 def test_asking_for_less_never_gives_more(access: AccessRequest, fewer: frozenset[Pair]) -> None:
-    wide, narrow = decide(access), decide(access.narrowed(access.authority.narrow(pairs=fewer)))
+    wide, narrow = decide(access, PolicySet()), decide(access.narrowed(access.authority.narrow(pairs=fewer)), PolicySet())
     if isinstance(narrow, Permit) and isinstance(wide, Permit):
         assert narrow.access.authority.pairs <= wide.access.authority.pairs
 
@@ -169,4 +170,4 @@ def test_asking_for_less_never_gives_more(access: AccessRequest, fewer: frozense
 @given(requests())
 def test_nobody_makes_a_permit_by_hand(access: AccessRequest) -> None:
     with pytest.raises((TypeError, AssertionError, ValueError)):
-        Permit(access, (), object())
+        Permit(access, (), None, access.authority, object())

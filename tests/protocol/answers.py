@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -125,10 +124,5 @@ def query_string(query: list[tuple[str, str]]) -> str:
 
 
 def recorded(world: World, event: str, client: Party, **having: Any) -> list[dict[str, Any]]:
-    """Records of that event by that client, once the relay has had time to take them."""
-    end = time.monotonic() + 10
-    while True:
-        found = [one for one in world.ledger(wait=0, event=event, **having) if one["who"].get("client") == client.client_id]
-        if found or time.monotonic() > end:
-            return found
-        time.sleep(0.05)
+    """Records of that event by that client, once the relay has taken all there is."""
+    return [one for one in world.ledger(event=event, **having) if one["who"].get("client") == client.client_id]

@@ -321,4 +321,4 @@ def test_every_deed_leaves_its_record(story: Story) -> None:
         ("resource", story.calendar.id),
     ):
         (record,) = world.ledger(event="revoked", kind=kind, target=target)
-        assert record["who"] == {"operator": "test"}
+        assert record["who"]["operator"] == "test"

@@ -136,7 +136,7 @@ def test_what_is_wrong_with_a_request_is_told_the_client_by_redirect(story: Stor
     assert asked(response_mode="query").status == 200
     error("request_not_supported", request="e30.e30.")
     error("invalid_authorization_details", authorization_details='[{"type":"resource_access"}]')
-    error("invalid_request", dpop_jkt="x" * 43)
+    error("invalid_request", dpop_jkt="x" * 42)
     error("invalid_request", nonce="x" * 3000)
     for scope in ("unknown", "calendar:read mail:read", "calendar:read  calendar:write", ' "', "a\\b", "x" * 3000, "openid calendar:read"):
         error("invalid_scope", scope=scope)

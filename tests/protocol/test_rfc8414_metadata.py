@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from app.keys.jwk import generate_client_key, public_part
 from app.keys.signer import import_signing_key
 from app.vocabulary import SigningAlg
 from tests.forge import forge
+from tests.issuers import JWT_BEARER, Issuer, attest
 from tests.protocol.answers import (
     asserted,
     code_at,
@@ -26,11 +28,12 @@ from tests.protocol.answers import (
     sent_to_sign_in,
     without,
 )
-from tests.world import BY, EXCHANGE, Api, Browser, Party, Person, World, basic, claims_of, header_of
+from tests.world import BY, EXCHANGE, Answer, Api, Browser, Party, Person, World, basic, checkboxes, claims_of, header_of, hidden
 
+CIBA = "urn:openid:params:grant-type:ciba"
 PATHS = ("/.well-known/oauth-authorization-server", "/.well-known/openid-configuration")
 GRANTS = (
-    "authorization_code", "client_credentials", "refresh_token", EXCHANGE, "password", "implicit", "urn:openid:params:grant-type:ciba",
+    "authorization_code", "client_credentials", "refresh_token", EXCHANGE, "password", "implicit", CIBA,
     "urn:ietf:params:oauth:grant-type:device_code", "urn:ietf:params:oauth:grant-type:jwt-bearer",
     "urn:ietf:params:oauth:grant-type:saml2-bearer", "urn:ietf:params:oauth:grant-type:uma-ticket",
 )  # fmt: skip
@@ -95,7 +98,7 @@ def test_the_issuer_comes_from_the_settings_and_never_from_the_request(world: Wo
 
 def test_every_endpoint_is_under_the_issuer_and_answers(metadata: dict[str, Any], world: World) -> None:
     endpoints = {name: value for name, value in metadata.items() if name.endswith(("_endpoint", "_uri"))}
-    assert len(endpoints) == 8
+    assert len(endpoints) == 9
     for name, url in endpoints.items():
         assert url.startswith(world.issuer + "/")
         parts = urlsplit(url)
@@ -124,6 +127,25 @@ def test_it_is_computed_from_what_is_registered(story: Story, monkeypatch: pytes
 # What it promises works, what it does not is refused
 
 
+def approved(story: Story, consent: str) -> Answer:
+    """The token that the human approved when her agent asked."""
+    members, headers = story.world.credentials(story.agent)
+    form = {"login_hint": consent, "scope": "openid read", "resource": story.api.uri, **members}
+    auth_req_id = story.world.post("/oauth/bc-authorize", form, headers).ok()["auth_req_id"]
+    page = story.browser.get("/my/approvals")
+    path = re.findall(r'href="(/my/approvals/apr_[^"]+)"', page.text)[0]
+    page = story.browser.get(path)
+    ticked = [("scope", value) for value in checkboxes(page, "scope")]
+    story.browser.post(path, [*hidden(page), *ticked, ("decision", "allow")])
+    return story.world.token(story.agent, {"grant_type": CIBA, "auth_req_id": auth_req_id})
+
+
+def attested(story: Story) -> Answer:
+    issuer = Issuer()
+    issuer.trusted(story.world, story.agent)
+    return attest(story.world, issuer.says(story.world))
+
+
 def test_each_grant_that_is_advertised_works_and_no_other(metadata: dict[str, Any], story: Story) -> None:
     world = story.world
     verifier = new_verifier()
@@ -134,6 +156,8 @@ def test_each_grant_that_is_advertised_works_and_no_other(metadata: dict[str, An
         "client_credentials": lambda: world.own_token(story.agent).status,
         "refresh_token": lambda: refresh(world, story.agent, given.ok()["refresh_token"]).status,
         EXCHANGE: lambda: world.exchange(story.agent, given.ok()["access_token"]).status,
+        CIBA: lambda: approved(story, given.ok()["consent_id"]).status,
+        JWT_BEARER: lambda: attested(story).status,
     }
     assert set(metadata["grant_types_supported"]) == works.keys()
     for name in GRANTS:
@@ -243,7 +267,7 @@ def test_what_is_said_not_to_be_supported_is_refused_or_ignored(metadata: dict[s
     assert story.browser.authorize([*query, ("request_uri", "https://agent.example/r")]).status == 400
     assert metadata["claims_parameter_supported"] is False
     assert story.browser.authorize([*query, ("claims", '{"id_token":{"email":{"essential":true}}}')]).status == 200
-    for name in ("dpop_signing_alg_values_supported", "registration_endpoint", "device_authorization_endpoint", "backchannel_authentication_endpoint",
+    for name in ("registration_endpoint", "device_authorization_endpoint", "backchannel_authentication_request_signing_alg_values_supported",
                  "tls_client_certificate_bound_access_tokens", "introspection_encryption_alg_values_supported", "request_object_signing_alg_values_supported"):  # fmt: skip
         assert name not in metadata
 

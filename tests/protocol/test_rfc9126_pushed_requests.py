@@ -170,7 +170,7 @@ def test_what_the_authorization_endpoint_would_refuse_is_refused_here(story: Sto
         ("invalid_target", "resource", "https://unknown.example"),
         ("request_not_supported", "request", "e30.e30."),
         ("invalid_authorization_details", "authorization_details", "[]"),
-        ("invalid_request", "dpop_jkt", "x" * 43),
+        ("invalid_request", "dpop_jkt", "x" * 42),
     ):
         refused(push(story.world, story.agent, [*without(query, name), *([(name, value)] if value else [])]), error)
 

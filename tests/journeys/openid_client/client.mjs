@@ -95,5 +95,37 @@ async function acting() {
   };
 }
 
-say({ application: await application(), acting: await acting() });
+// With a key of its own in every request (DPoP), at a server that demands nonces.
+async function keyed() {
+  const key = { key: await crypto.subtle.importKey("jwk", agent.key, { name: "ECDSA", namedCurve: "P-256" }, false, ["sign"]), kid: agent.key.kid };
+  const oauth = { ...insecure, algorithm: "oauth2" };
+  const config = await client.discovery(new URL(issuer), agent.client_id, undefined, client.PrivateKeyJwt(key), oauth);
+  const DPoP = client.getDPoPHandle(config, await client.randomDPoPKeyPair("ES256"));
+  const own = await client.clientCredentialsGrant(config, {}, { DPoP });
+  const { verifier, parameters } = await pkce();
+  const asked = { ...parameters, scope: `offline_access ${api.scope}`, resource: api.uri };
+  const came = await browse(await client.buildAuthorizationUrlWithPAR(config, asked, { DPoP }));
+  const checks = { pkceCodeVerifier: verifier, expectedState: parameters.state };
+  const given = await client.authorizationCodeGrant(config, came, checks, undefined, { DPoP });
+  const exchange = (more, options) =>
+    client.genericGrantRequest(
+      config,
+      "urn:ietf:params:oauth:grant-type:token-exchange",
+      { subject_token: given.access_token, subject_token_type: "urn:ietf:params:oauth:token-type:access_token", ...more },
+      options,
+    );
+  const exchanged = await exchange({ resource: api.uri }, { DPoP });
+  const handed = await exchange({ audience: agent.hands_to }, { DPoP });
+  const next = await client.refreshTokenGrant(config, given.refresh_token, undefined, { DPoP });
+  return {
+    jkt: await DPoP.calculateThumbprint(),
+    kinds: [own, given, exchanged, next].map((token) => token.token_type),
+    handed: [handed.token_type, handed.issued_token_type],
+    tokens: [await introspected(exchanged.access_token), await introspected(next.access_token)],
+    stripped: await refused(() => exchange({ resource: api.uri })),
+    stolen: await refused(() => client.refreshTokenGrant(config, next.refresh_token)),
+  };
+}
+
+say({ application: await application(), acting: await acting(), keyed: await keyed() });
 process.exit(0);

@@ -1,0 +1,319 @@
+"""The machine: anything that people, agents, operators and accidents may do, in any order, against the model."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+from hypothesis.stateful import initialize, invariant, precondition, rule
+from sqlalchemy import func, select
+
+from app.errors import Refused
+from app.ledger.models import EntryRow
+from tests.model.ends import Ends
+from tests.model.model import CONFIDENTIAL, EXTERNAL, LIFETIME, Outcome, Task, Token
+from tests.model.small import at, named, some
+from tests.world import BY, Api, basic, bearer, claims_of
+
+picks = st.integers(0, 255)
+keys = st.sampled_from([None, None, 0, 1])
+scopes = st.sampled_from([None, None, "read", "write", "send", "read write", "read send", "admin"])
+seeds = st.integers(0, 65_535)
+
+LOOKED_AT = 3
+"""Other tokens that are looked at after each step, besides those it concerned."""
+
+CONCERNED = 10
+KEPT = 60
+"""Tokens that are looked at at all; older ones that are dead are let go."""
+
+
+class Machine(Ends):
+    """One program."""
+
+    # What a program begins with
+
+    @initialize(seed=seeds, away=st.booleans())
+    def begin(self, seed: int, away: bool) -> None:
+        self._seed(seed)
+        session = self._sign_in(self.model.humans[0])
+        agent = self.model.agents[3]
+        self._consent(session, agent, agent.ceiling, frozenset(), 30 * 86400, away=away, redeem=True, key=0)
+
+    # People
+
+    @rule(seed=seeds, who=picks, agent=picks, asked=picks, unticked=picks, lifetime=picks, away=st.booleans(), key=keys)
+    def consent(self, seed: int, who: int, agent: int, asked: int, unticked: int, lifetime: int, away: bool, key: int | None) -> None:
+        self._seed(seed)
+        now = self.stage.now()
+        usable = [session for session in self.model.sessions if session.usable(now)]
+        if not usable or who % 8 == 7:
+            session = self._sign_in(at(self.model.humans, who // 8))
+        else:
+            session = at(usable if who % 8 else self.model.sessions, who // 8)
+        chosen = at(self.model.agents, agent)
+        pairs = some(chosen.ceiling, asked) or chosen.ceiling
+        without = some(pairs, unticked & 0b10101) if unticked % 3 == 0 else frozenset()
+        seconds = (3600, 8 * 3600, 86400, 30 * 86400)[lifetime % 4]
+        self._consent(session, chosen, pairs, without, seconds, away=away, redeem=lifetime % 8 != 7, key=key)
+
+    @rule(seed=seeds, which=picks, kept=picks, sooner=st.sampled_from([0, 0, 30, 200, 600]))
+    def narrow(self, seed: int, which: int, kept: int, sooner: int) -> None:
+        self._seed(seed)
+        if not self.model.consents:
+            return
+        consent = self._living(self.model.consents, which)
+        pairs = some(consent.pairs, kept) or consent.pairs
+        until = min(consent.until, self.stage.now() + sooner) if sooner else consent.until
+        self._concern(lambda token: token.consent is consent)
+        try:
+            self.server.consents.narrow(consent.id, pairs=named(pairs), until=until, by=BY)
+        except Refused:
+            assert consent.withdrawn
+        else:
+            self.model.narrow(consent, pairs, until)
+
+    # Agents
+
+    @rule(seed=seeds, which=picks, place=picks, scope=scopes, key=keys)
+    def redeem(self, seed: int, which: int, place: int, scope: str | None, key: int | None) -> None:
+        """A code; also one that was used before, or ran out."""
+        self._seed(seed)
+        if not self._codes():
+            return
+        code = at(self._codes(), which)
+        self._redeem(code, self._place(code.family.pairs, place), scope, key)
+
+    @rule(seed=seeds, which=picks, place=picks, scope=scopes, key=keys)
+    def refresh(self, seed: int, which: int, place: int, scope: str | None, key: int | None) -> None:
+        """A refresh token, mostly the newest of a family; also one that was used before."""
+        self._seed(seed)
+        if not self.model.refreshes:
+            return
+        fresh = [one for one in self.model.refreshes if not one.used]
+        held = at(fresh if fresh and which % 8 else self.model.refreshes, which)
+        self._refresh(held, self._place(held.family.pairs, place), scope, key if held.key is None or which % 4 == 0 else held.key)
+
+    @rule(seed=seeds, which=picks, actor=picks, where=picks, scope=scopes, key=keys)
+    def exchange(self, seed: int, which: int, actor: int, where: int, scope: str | None, key: int | None) -> None:
+        """By its holder, now and then by somebody else; for an API, an agent, or without saying."""
+        self._seed(seed)
+        self._replenish()
+        if not self.model.tokens:
+            return
+        token = self._usable(which)
+        holder = token.holder if actor % 8 else at(self.model.agents, actor // 8)
+        places = [resource.uri for resource in self.model.resources] + [agent.uri for agent in self.model.agents]
+        self._exchange(holder, token, None if where % 8 == 7 else at(places, where // 8), scope, self._key(token, key, which))
+
+    @rule(seed=seeds, which=picks, where=picks, key=keys)
+    def hand_over(self, seed: int, which: int, where: int, key: int | None) -> None:
+        """To an agent, which mostly goes on with it at once."""
+        self._seed(seed)
+        self._replenish()
+        if not self.model.tokens:
+            return
+        token = self._usable(which, lambda one: bool(one.holder.hands_to))
+        receivers = token.holder.hands_to or tuple(self.model.agents)
+        passed = self._exchange(token.holder, token, at(receivers, where).uri, None, self._key(token, key, which))
+        if passed is not None and which % 4:
+            onward = passed.holder.hands_to if where % 3 == 0 else ()
+            place = at(onward, where).uri if onward else self._place(passed.pairs, where | 1)
+            self._exchange(passed.holder, passed, place, None, key if key is not None else passed.key)
+
+    @rule(seed=seeds, which=picks, where=picks, key=keys)
+    def narrower(self, seed: int, which: int, where: int, key: int | None) -> None:
+        """One exchange that should mostly do: for a resource within reach."""
+        self._seed(seed)
+        self._replenish()
+        if not self.model.tokens:
+            return
+        token = self._usable(which)
+        place = self._place(token.pairs, where | 1)
+        self._exchange(token.holder, token, place, None, self._key(token, key, which))
+
+    @rule(seed=seeds, which=picks, actor=picks, where=picks, scope=scopes, key=keys, task=picks)
+    def come_back(self, seed: int, which: int, actor: int, where: int, scope: str | None, key: int | None, task: int) -> None:
+        """By the consent's id, in a task that is named or not."""
+        self._seed(seed)
+        if not self.model.consents:
+            return
+        consent = self._living(self.model.consents, which, lambda one: one.away)
+        holder = consent.agent if actor % 8 else at(self.model.agents, actor // 8)
+        receivers = [agent.uri for agent in holder.hands_to]
+        target_uri = at(receivers, where) if receivers and where % 4 == 0 else self._place(consent.pairs, where)
+        tasks = [one for one in self.model.tasks if not one.default and (one.consent is consent or task % 16 == 1)]
+        self._exchange(holder, consent, target_uri, scope, key, task=at(tasks, task // 16) if tasks and task % 2 else None)
+
+    @rule(seed=seeds, which=picks, kept=picks, seconds=st.sampled_from([30, 400, 3600]))
+    def open_task(self, seed: int, which: int, kept: int, seconds: int) -> None:
+        self._seed(seed)
+        if not self.model.consents:
+            return
+        consent = self._living(self.model.consents, which)
+        agent = consent.agent
+        pairs = some(consent.pairs, kept) or consent.pairs
+        places, names = sorted({uri for uri, _ in pairs}), sorted({scope for _, scope in pairs})
+        body = {"consent_id": consent.id, "purpose": "A piece of work", "resources": places, "scopes": names, "expires_in": seconds}
+        own = self._own(agent)
+        if own is None:
+            return
+        before = self.stage.now()
+        answer = self._json("POST", "/tasks", body, bearer(own))
+        if answer.status != 201:
+            assert 400 <= answer.status < 500, answer.text
+            self._never(consent.live(self.stage.now() + self.stage.slack), "a live consent opens no task", answer)
+            return
+        self._never(not consent.live(before - self.stage.slack), "a task under a dead consent", answer)
+        within = frozenset(pair for pair in consent.pairs if pair[0] in places and pair[1] in names)
+        assert {(uri, scope) for uri, found in answer.json["resources"].items() for scope in found} == within
+        deadline = answer.json["expires_at"]
+        assert deadline <= min(consent.until, self.stage.now() + seconds)
+        self.model.tasks.append(Task(answer.json["task_id"], consent, within, deadline, self.model.generation))
+
+    @rule(seed=seeds, which=picks, allow=st.sampled_from([True, True, True, False]), at_once=st.booleans())
+    def answer_a_question(self, seed: int, which: int, allow: bool, at_once: bool) -> None:
+        """Yes or no; mostly the agent comes for the token."""
+        self._seed(seed)
+        if not self.model.approvals:
+            return
+        waiting = [one for one in self.model.approvals if one.waits(self.stage.now())]
+        approval = at(waiting if waiting and which % 8 else self.model.approvals, which // 8)
+        self._answer(approval, allow=allow)
+        if at_once:
+            self._poll(approval, approval.key)
+
+    @rule(seed=seeds, which=picks, key=keys)
+    def poll(self, seed: int, which: int, key: int | None) -> None:
+        self._seed(seed)
+        if not self.model.approvals:
+            return
+        approval = self.model.approvals[-1 - which % 8 % len(self.model.approvals)]
+        self._poll(approval, key if which % 4 == 0 else approval.key)
+
+    @rule(seed=seeds, which=picks, labels=st.sampled_from([[], [CONFIDENTIAL], [EXTERNAL], ["other"]]))
+    def report(self, seed: int, which: int, labels: list[str]) -> None:
+        """The API says what was done with a token."""
+        self._seed(seed)
+        self._replenish()
+        if not self.model.tokens:
+            return
+        token = self._usable(which)
+        api = self.cast.apis.get(token.audience)
+        if api is None or token.task is None:
+            return
+        headers = {**basic(api.client_id, api.client_secret)}
+        body = {"token": token.jwt, "action": "work", "labels": labels}
+        answer = self._json("POST", f"/tasks/{token.task.id}/events", body, headers)
+        assert answer.status == 200 or 400 <= answer.status < 500, answer.text
+        if answer.status == 200:
+            gone = token.dead is not None or token.generation != self.model.generation
+            self._never(gone and answer.json["active"], "a report with a dead token", answer)
+            if answer.json["active"]:
+                token.task.labels |= frozenset(labels)
+            elif labels:
+                # Recorded, and it may be counted against a task that is opened anew.
+                token.task.vague = True
+
+    @rule(seed=seeds, which=picks, again=st.sampled_from(["", "", "assertion", "proof"]), key=keys)
+    def own_token(self, seed: int, which: int, again: str, key: int | None) -> None:
+        """An agent's own token for an API; what proves it works at most once."""
+        self._seed(seed)
+        agent = at(self.model.agents, which)
+        party, calendar = self._party(agent), self.model.resources[0]
+        form = {"grant_type": "client_credentials", "resource": calendar.uri}
+        if again:
+            members, headers = self.world.credentials(party)
+            if again == "proof":
+                headers = {**headers, "DPoP": self._proof(self.stage.holders[0])}
+            first = self.stage.answered(lambda: self.world.post("/oauth/token", {**form, **members}, headers))
+            if again == "proof":
+                members, _ = self.world.credentials(party)
+            second = self.stage.answered(lambda: self.world.post("/oauth/token", {**form, **members}, headers))
+            assert second.status in {400, 401}, (first.text, second.text)
+            return
+        before = self.stage.now()
+        answer = self._ask(party, form, key)
+        well = agent.active and calendar.enabled
+        assert (answer.status == 200) == well, (agent, answer.text)
+        if well:
+            mine = Outcome(pairs=frozenset({(calendar.uri, "read")}), end=before + LIFETIME, key=key)
+            self._add(answer, mine, agent, calendar.uri, (), None, None)
+
+    @precondition(lambda self: self.stage.moves_clock)
+    @rule(seed=seeds, seconds=st.sampled_from([1, 1, 2, 2, 5, 5, 29, 61, 150, 299, 301, 3601, 9 * 3600, 25 * 3600, 31 * 86400]))
+    def move_the_clock(self, seed: int, seconds: int) -> None:
+        self._seed(seed)
+        self.stage.advance(seconds if seconds < 60 or self.stage.rng.random() < 0.2 else 1)
+
+    @rule(seed=seeds, what=st.sampled_from([*Ends.ENDS, "token of its own", "token of its own", "token", "task", "consent"]), which=picks)
+    def end(self, seed: int, what: str, which: int) -> None:
+        """By the operator. What can be switched off comes on again the same way."""
+        self._seed(seed, what)
+        self.ENDS[what](self, which)
+
+    @rule(seed=seeds, what=st.sampled_from(["policy", "policy", "policy", "rotate", "rotate", "flush", "restart"]), which=picks)
+    def meanwhile(self, seed: int, what: str, which: int) -> None:
+        """In the machine room."""
+        self._seed(seed, what)
+        self.ACCIDENTS[what](self, which)
+
+    # What must hold after each step
+
+    @invariant()
+    def dead_is_dead_and_alive_is_alive(self) -> None:
+        tokens = self.model.tokens
+        if len(tokens) > KEPT:
+            kept = [token for token in tokens if token.dead is None][-KEPT:]
+            self.model.tokens = tokens = [token for token in tokens if token.dead is None or token in tokens[-KEPT // 2 :]][
+                -2 * KEPT :
+            ] or kept
+        concerned = self.concerned if len(self.concerned) <= CONCERNED else self.stage.rng.sample(self.concerned, CONCERNED)
+        others = [token for token in tokens if token not in concerned]
+        for token in (*concerned, *self.stage.rng.sample(others, min(LOOKED_AT, len(others)))):
+            self._look(token)
+        self.concerned = []
+
+    def teardown(self) -> None:
+        for token in self.model.tokens:
+            self._look(token)
+        self._records()
+
+    def _look(self, token: Token) -> None:
+        api = self.cast.apis.get(token.audience)
+        before = self.stage.now()
+        if api is None:
+            # Taken by no resource, ever.
+            api = next(iter(self.cast.apis.values()))
+            assert not self._active(api, token.jwt)
+            return
+        answer = self.stage.answered(
+            lambda: self.world.post("/oauth/introspect", {"token": token.jwt}, basic(api.client_id, api.client_secret))
+        )
+        expected = self.model.alive(token, before, self.stage.slack)
+        if answer.status != 200:
+            raise AssertionError(answer.text)
+        said = answer.json["active"]
+        self.met["active" if said else "inactive"] += 1
+        if expected is not None:
+            assert said is expected, f"{token.jti} is {'active' if said else 'inactive'}; the model: {token.dead or expected}; {token}"
+        if said:
+            claims = claims_of(token.jwt)
+            assert {name: answer.json[name] for name in answer.json if name in claims} == {
+                name: value for name, value in claims.items() if name in answer.json
+            }
+            if self.stage.rng.random() < 0.8:
+                return
+            other = next(one for uri, one in self.cast.apis.items() if uri != token.audience)
+            assert not self._active(other, token.jwt)
+
+    def _active(self, api: Api, jwt: str) -> bool:
+        form, credentials = {"token": jwt}, basic(api.client_id, api.client_secret)
+        return bool(self.stage.answered(lambda: self.world.post("/oauth/introspect", form, credentials)).ok()["active"])
+
+    def _records(self) -> None:
+        """Every token that is called active has exactly one record."""
+        self.stage.drain()
+        for token in self.model.tokens:
+            if self.model.alive(token, self.stage.now(), self.stage.slack):
+                with self.server.database.reading() as session:
+                    which = (EntryRow.jti == token.jti, EntryRow.event == "token.issued")
+                    assert session.scalar(select(func.count()).select_from(EntryRow).where(*which)) == 1, token.jti
