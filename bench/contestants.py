@@ -491,6 +491,34 @@ class Deputy(Contestant):
             before = found
 
 
+class DeputyWithPolicies(Deputy):
+    """The same node with ten policies in force, of which each exchange is asked about and none forbids it."""
+
+    name = "Deputy, 10 policies"
+
+    def _people(self) -> None:
+        super()._people()
+        from app.audit.events import Who
+        from app.policy.ready import ready_made
+
+        texts = {one.name: one.text for one in ready_made()} | {f"house-rule-{n}": text for n, text in enumerate(HOUSE_RULES, 1)}
+        for name, text in texts.items():
+            self._server.policies.add(name, text, owner="hum_bench", rule="A rule of the bench", by=Who(operator="bench"))
+            self._server.policies.activate(name, None, by=Who(operator="bench"))
+
+
+HOUSE_RULES = (
+    'forbid (principal, action, resource is Resource) when { context.away && resource.labels.contains("personnel") };',
+    'forbid (principal, action, resource) when { context.sign_in_age > 604800 && context.labels.contains("payment-approve") };',
+    "forbid (principal, action, resource) when { context.depth > 3 };",
+    'forbid (principal, action == Action::"hand_over", resource) when { context.touched.contains("confidential") };',
+    'forbid (principal, action, resource) when { (context.hour < 6 || context.weekday > 5) && context.labels.contains("finance") };',
+    'forbid (principal, action, resource is Resource) when { context.first_time && context.task.age > 86400 && resource.labels.contains("secret") };',
+    '@ask("approval") forbid (principal, action, resource) when { context.combined.containsAll(["hr-data", "external-send"]) };',
+)
+"""With the ready-made ones, ten; of the kinds that a house would have."""
+
+
 def _is(part: str, pid: int) -> bool:
     command = command_of(pid).split()
     match part:

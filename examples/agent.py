@@ -17,6 +17,7 @@ from joserfc.jwk import import_key
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
 CONSENT = "urn:deputy:params:oauth:token-type:consent"
+CIBA = "urn:openid:params:grant-type:ciba"
 TIMEOUT = 10
 
 
@@ -61,10 +62,17 @@ class Agent:
             default_timeout=TIMEOUT,
         )
         self.session.register_client_auth_method(Assertion(self.server["issuer"]))
+        self.session.register_compliance_hook("access_token_response", self._hear)
+        self.heard: dict[str, Any] = {}
+        """The last answer of the token endpoint, whole: Authlib's exception keeps two members of a refusal."""
 
     def exchange(self, held: str, kind: str = ACCESS_TOKEN, **asked: str) -> dict[str, Any]:
         """A token of minutes for what it holds (RFC 8693). Raises Authlib's `OAuthError`."""
         return dict(self.session.fetch_token(grant_type=EXCHANGE, subject_token=held, subject_token_type=kind, **asked))
+
+    def _hear(self, answer: requests.Response) -> requests.Response:
+        self.heard = answer.json()
+        return answer
 
     def call(self, token: str, method: str, url: str, **sent: Any) -> dict[str, Any]:
         """Call an API with a token. Raises `RefusedByApi`."""

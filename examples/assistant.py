@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx2
-from agent import ACCESS_TOKEN, CONSENT, Agent
+from agent import ACCESS_TOKEN, CIBA, CONSENT, Agent
 from authlib.common.security import generate_token
 from authlib.integrations.requests_client import OAuthError
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
-SCOPE = "calendar:read travel:search travel:book mail:read offline_access"
+SCOPE = "calendar:read travel:search travel:book mail:read mail:send offline_access"
 
 
 class Assistant(Agent):
@@ -60,6 +61,18 @@ class Assistant(Agent):
     def token(self, api: str, scope: str, *, alone: bool = False) -> str:
         """For one API."""
         return str(self.exchange(*self._held(alone), resource=api, scope=scope)["access_token"])
+
+    def approved(self, asked: dict[str, Any], patience: float) -> str:
+        """The token for which it had to ask, once its human has said yes (OIDC CIBA, polled). Raises `OAuthError` when she says no."""
+        interval, end = asked["interval"], time.monotonic() + patience
+        while True:
+            try:
+                return str(self.session.fetch_token(grant_type=CIBA, auth_req_id=asked["auth_req_id"])["access_token"])
+            except OAuthError as refusal:
+                if refusal.error not in {"authorization_pending", "slow_down"} or time.monotonic() > end:
+                    raise
+                interval += 5 * (refusal.error == "slow_down")
+            time.sleep(interval)
 
     def hand_over(self, scope: str, *, alone: bool = False) -> str:
         """A piece of the work for the booking agent: a token that only it can go on with."""

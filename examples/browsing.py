@@ -29,6 +29,9 @@ class Human(Protocol):
     def allow(self, url: str) -> None:
         """Go there, sign in if asked to, allow what is asked."""
 
+    def approve(self, name: str) -> None:
+        """Look at what that agent asks under Approvals, and allow it this once."""
+
     def sign_out(self) -> None:
         """Sign out."""
 
@@ -51,6 +54,12 @@ class You:
         self._say(f"In your browser: sign in as {USERNAME}, password: {PASSWORD}")
         self._say("Leave all boxes ticked. If it asks for “Also while I am away”, tick that too. Then Allow.")
         self._open(url)
+
+    def approve(self, name: str) -> None:
+        """Ask for it."""
+        self._say(f"In your browser: look at what the {name} asks, and allow it.")
+        self._open(SERVER + "/my/approvals")
+        self._enter()
 
     def sign_out(self) -> None:
         """Ask for it."""
@@ -99,6 +108,21 @@ class Chromium:
 
         self._browse(visit)
 
+    def approve(self, name: str) -> None:
+        """Find the question, look at it, say yes."""
+
+        def visit(page: Any) -> None:
+            page.goto(SERVER + "/my/approvals")
+            self._sign_in(page)
+            self._picture(page, "approvals")
+            card = page.get_by_role("article").filter(has=page.get_by_role("heading", name=name, exact=True))
+            card.first.get_by_role("link", name="Look at it").click()
+            self._picture(page, "approval")
+            page.get_by_role("button", name="Allow once").click()
+            page.get_by_role("status").filter(has_text=name).wait_for()
+
+        self._browse(visit)
+
     def sign_out(self) -> None:
         """Sign out."""
 
@@ -116,10 +140,11 @@ class Chromium:
             page.goto(SERVER + "/my/agents")
             self._sign_in(page)
             self._picture(page, "my-agents")
-            cards = page.get_by_role("article").filter(has=page.get_by_role("heading", name=name, exact=True))
+            card = page.get_by_role("article").filter(has=page.get_by_role("heading", name=name, exact=True))
+            ways = card.get_by_role("link", name="Withdraw")
             # One for each time she allowed it and did not withdraw it, also on another day.
-            for _ in range(cards.count()):
-                cards.first.get_by_role("link", name="Withdraw").click()
+            for _ in range(ways.count()):
+                ways.first.click()
                 self._picture(page, "withdraw")
                 page.get_by_role("button", name="Withdraw").click()
                 page.get_by_role("status").filter(has_text=name).wait_for()

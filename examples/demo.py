@@ -61,6 +61,7 @@ class Story:
         calendar = self.one_api()
         self.book()
         self.mail()
+        self.exception()
         self.hand_over()
         self.alone(calendar)
         self.withdraw()
@@ -75,7 +76,8 @@ class Story:
         self.alice.allow(assistant.ask(loopback.uri))
         answer = assistant.welcome(loopback.wait(self.alice.seconds))
         expect(
-            answer["scope"].split() == ["calendar:read", "mail:read", "travel:book", "travel:search"] and assistant.refresh_token,
+            answer["scope"].split() == ["calendar:read", "mail:read", "mail:send", "travel:book", "travel:search"]
+            and assistant.refresh_token,
             "the story needs every box ticked, also the one for while you are away; please start again",
         )
         tell.done(f"Alice allowed it: {answer['scope']}")
@@ -113,18 +115,44 @@ class Story:
     def mail(self) -> None:
         """What it was not allowed."""
         tell, assistant = self.tell, self.assistant
-        tell.step("It reads her mail, and may not send any")
+        tell.step("It reads her mail")
         token = assistant.token(assistant.mail, "mail:read")
         done, inbox = assistant.use_mail(token, "inbox")
         expect(done, "the mail could not be read")
         for message in inbox["messages"]:
             tell.done(f"{message['from']}: {message['text']}")
-        tell.say("It would like to answer. That is above what its operator registered and what Alice allowed:")
-        expect_refusal(OAuthError, "invalid_scope", lambda: assistant.token(assistant.mail, "mail:send"), "a token for mail:send")
-        tell.refused("Deputy, asked for a token for mail:send", "400 invalid_scope")
+        tell.say("It would like to tidy up. That is above what its operator registered and what Alice allowed:")
+        expect_refusal(OAuthError, "invalid_scope", lambda: assistant.token(assistant.mail, "mail:delete"), "a token for mail:delete")
+        tell.refused("Deputy, asked for a token for mail:delete", "400 invalid_scope")
+        tell.say("And a token is good for what it was asked for, and for nothing else the assistant may do:")
         done, said = assistant.use_mail(token, "send", to="Carol Chen", subject="Lisbon", text="Alice will be there.")
         expect(not done and "insufficient_scope" in said, f"sending with a token for mail:read: {said}")
         tell.refused("the mail service, asked to send with the token for mail:read", "insufficient_scope")
+
+    def exception(self) -> None:
+        """What is harmless alone, and not together; and a human who decides."""
+        tell, assistant = self.tell, self.assistant
+        tell.step("It wants to answer, and has read something confidential")
+        tell.say(
+            "Alice allowed it to read her calendar and to send mail. But the calendar is confidential, mail leaves the company, and "
+            "a policy of the security team says: not both in one piece of work, unless she has seen it."
+        )
+        wanted = "mail:read mail:send"
+        expect_refusal(OAuthError, "authorization_pending", lambda: assistant.token(assistant.mail, wanted), "a token for mail:send")
+        asked = assistant.heard
+        tell.refused("Deputy, asked for a token for mail:send", "400 authorization_pending")
+        tell.quiet(f"policy: {asked['policy']}; what it may have without asking her: {asked['permitted_scope']}")
+        tell.say("Nothing was issued. Alice finds the question under Approvals: who asks, for what exactly, and which rule says so.")
+        self.alice.approve("Executive assistant")
+        token = assistant.approved(asked, self.alice.seconds)
+        tell.done("Alice allowed it, this once")
+        tell.token("The token she was asked for", token)
+        done, said = assistant.use_mail(token, "send", to="Carol Chen", subject="Lisbon", text="Alice will be there.")
+        expect(done, f"the mail could not be sent: {said}")
+        tell.done(f"sent to {said['to']}: {said['sent']}")
+        tell.say("One yes is one token. The next mail needs another:")
+        expect_refusal(OAuthError, "authorization_pending", lambda: assistant.token(assistant.mail, wanted), "a second token")
+        tell.refused("Deputy, asked for another token for mail:send", "400 authorization_pending")
 
     def hand_over(self) -> None:
         """A narrower piece for another agent."""

@@ -19,12 +19,13 @@ TIMEOUT = 5
 class Refused(Exception):
     """The call is not admitted: the status and the challenge say why (RFC 6750 §3)."""
 
-    def __init__(self, status: int, error: str = "", description: str = "", scope: str = "") -> None:
+    def __init__(self, status: int, error: str = "", description: str = "", scope: str = "", scheme: str = "Bearer") -> None:
         super().__init__(f"{status} {error}".strip())
         self.status = status
         self.error = error
         self.description = description
         self.scope = scope
+        self.scheme = scheme
 
     @property
     def headers(self) -> dict[str, str]:
@@ -33,7 +34,7 @@ class Refused(Exception):
             return {"Retry-After": "1"}
         said = {"error": self.error, "error_description": self.description, "scope": self.scope}
         parameters = ", ".join(f'{name}="{value}"' for name, value in said.items() if value)
-        return {"WWW-Authenticate": f"Bearer {parameters}".strip()}
+        return {"WWW-Authenticate": f"{self.scheme} {parameters}".strip()}
 
 
 class Introspection:
