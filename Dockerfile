@@ -21,6 +21,7 @@ ENV PATH=/opt/deputy/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     DEPUTY_ENVIRONMENT=production \
     DEPUTY_BIND_HOST=0.0.0.0 \
+    DEPUTY_MTLS_BIND_HOST=0.0.0.0 \
     DEPUTY_VAR_DIR=/data/var \
     DEPUTY_KEYS_DIR=/data/keys
 WORKDIR /srv/deputy

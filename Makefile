@@ -4,7 +4,7 @@ PORT ?= 8000
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help run test check demo bench soak lock clean format
+.PHONY: help run test check demo bench soak pictures lock clean format
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,10 @@ bench: $(VENV)/dev.stamp ## Measure against node oidc-provider and a plain Authl
 
 soak: $(VENV)/dev.stamp ## The long tests
 	$(BIN)/python -m pytest -m soak -p no:randomly $(TESTS)
+
+pictures: $(VENV)/dev.stamp ## Take the pictures that the documents show (LOOK=directory: of every page, to look at)
+	$(BIN)/python -m tests.pictures $(LOOK)
+	$(BIN)/python -m tests.admin.pictures $(if $(LOOK),--all --to $(LOOK))
 
 format: $(VENV)/dev.stamp ## Format the code
 	$(BIN)/ruff check --fix-only .
