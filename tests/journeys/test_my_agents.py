@@ -158,8 +158,6 @@ def test_at_a_whole_node_the_page_is_told_and_asks_nothing_meanwhile(visitor: Vi
         with visitor.page.expect_response(lambda response: "/my/agents/events" in response.url) as stream:
             page = watching(story, visitor)
         assert stream.value.status == 200
-        with page.expect_response(lambda response: "/my/agents/live" in response.url):
-            """What it asks once the stream is there."""
         for purpose in ("A trip to Rome", "A trip to Oslo"):
             story.task(purpose)
             page.get_by_text(f"The assistant began a task: “{purpose}”").wait_for()
