@@ -75,7 +75,8 @@ class Door:
             return
         environ = _environ(scope, body)
         environ[BEGAN] = began
-        if self._is_brief(scope["path"], body):
+        brief = self._is_brief(scope["path"], body)
+        if brief:
             answer = self._answer(environ)
             if clock.monotonic() - began > LONG:
                 self._not_before = clock.monotonic() + CALM
@@ -92,8 +93,15 @@ class Door:
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            if answer.close is not None:
-                await self._in_thread(answer.close)
+            await self._close(answer, brief=brief)
+
+    async def _close(self, answer: Answer, *, brief: bool) -> None:
+        if answer.close is None:
+            return
+        if brief:
+            answer.close()
+        else:
+            await self._in_thread(answer.close)
 
     def _is_brief(self, path: str, body: bytes) -> bool:
         return path in BRIEF and clock.monotonic() >= self._not_before and not any(word in body for word in AUTHORIZED)

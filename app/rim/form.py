@@ -82,6 +82,8 @@ def parse_parameters(encoded: bytes, repeatable: frozenset[str] = REPEATABLE) ->
 
 
 def _decoded(text: str) -> str:
+    if "%" not in text:
+        return text.replace("+", " ")
     try:
         return unquote_to_bytes(text.replace("+", " ")).decode()
     except UnicodeDecodeError:

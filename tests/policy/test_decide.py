@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import given, settings
@@ -22,6 +23,7 @@ from app.policy.decide import decide
 from app.resources.resource import Resource
 from app.vocabulary import AgentState, AuthMethod, ClientKind, GrantType, Pair, SigningAlg
 
+T = TypeVar("T")
 CASES = 20_000
 NOW = 1_800_000_000
 A, B = "https://a.example", "https://b.example"
@@ -33,8 +35,42 @@ def held(value: Any, kind: Kind, identifier: str) -> Held[Any]:
     return Held(value, Thing(kind, identifier), Reading(0, 0))
 
 
-pair_sets = st.frozensets(st.sampled_from(sorted(EVERY)))
-ends = st.integers(NOW - 10, NOW + 5000)
+class Numbers:
+    """What a request is made of, taken bit by bit from one number: drawn piece by piece it takes ten times as long."""
+
+    def __init__(self, octets: bytes) -> None:
+        self._left = int.from_bytes(octets)
+
+    def below(self, end: int) -> int:
+        """From 0 to `end - 1`."""
+        self._left, number = divmod(self._left, end)
+        return number
+
+    def between(self, first: int, last: int) -> int:
+        return first + self.below(last - first + 1)
+
+    def mostly(self) -> bool:
+        """False once in nine times."""
+        return self.below(9) < 8
+
+    def some(self, things: Sequence[T]) -> frozenset[T]:
+        """A subset of what is there, maybe of nothing."""
+        bits = self.below(2 ** len(things))
+        return frozenset(one for n, one in enumerate(things) if bits >> n & 1)
+
+    def pairs(self) -> frozenset[Pair]:
+        """Half of the time all there are."""
+        return EVERY if self.below(2) else self.some(sorted(EVERY))
+
+    def end(self) -> int:
+        return self.between(NOW - 10, NOW + 5000)
+
+
+OCTETS = 48
+"""Enough for all that `request` takes."""
+
+requests = st.binary(min_size=OCTETS, max_size=OCTETS).map(lambda octets: request(Numbers(octets)))
+pair_sets = st.integers(0, 2 ** len(EVERY) - 1).map(lambda bits: frozenset(p for n, p in enumerate(sorted(EVERY)) if bits >> n & 1))
 
 
 def client(*, enabled: bool = True) -> Client:
@@ -45,57 +81,53 @@ def client(*, enabled: bool = True) -> Client:
     )  # fmt: skip
 
 
-@st.composite
-def agents(draw: st.DrawFn, name: str = "a") -> Agent:
+def agent_of(numbers: Numbers, name: str = "a") -> Agent:
     return Agent(
         id=name, uri=f"https://as.example/agents/{name}", client_id="c", name=name, owner="o", purpose="p",
-        state=draw(st.sampled_from([AgentState.ACTIVE] * 6 + [AgentState.SUSPENDED, AgentState.RETIRED])),
-        ceiling=draw(pair_sets | st.just(EVERY)), own=draw(pair_sets), hands_to=draw(st.frozensets(st.just("b"))),
-        max_depth=draw(st.integers(1, 4)), serves="",
+        state=AgentState.ACTIVE if numbers.mostly() else (AgentState.SUSPENDED, AgentState.RETIRED)[numbers.below(2)],
+        ceiling=numbers.pairs(), own=numbers.some(sorted(EVERY)), hands_to=numbers.some(("b",)),
+        max_depth=numbers.between(1, 4), serves="",
     )  # fmt: skip
 
 
-@st.composite
-def requests(draw: st.DrawFn) -> AccessRequest:
-    agent = draw(agents())
-    delegated = draw(st.booleans())
-    uri = draw(st.sampled_from((A, B)))
+def request(numbers: Numbers) -> AccessRequest:
+    agent = agent_of(numbers)
+    delegated = bool(numbers.below(2))
+    uri = (A, B)[numbers.below(2)]
     resource = Resource(
-        id=uri, uri=uri, name="r", scopes=dict.fromkeys(draw(st.lists(st.sampled_from(SCOPES), min_size=1)), "w"),
-        labels=frozenset(), scope_labels={}, alg=SigningAlg.ES256, client_id="r", enabled=draw(st.sampled_from([True] * 8 + [False])),
+        id=uri, uri=uri, name="r", scopes=dict.fromkeys(numbers.some(SCOPES) or SCOPES, "w"),
+        labels=frozenset(), scope_labels={}, alg=SigningAlg.ES256, client_id="r", enabled=numbers.mostly(),
     )  # fmt: skip
-    receiver = draw(agents("b"))
-    target = draw(
-        st.sampled_from(
-            [Target(uri, TokenKind.ACCESS_TOKEN, resource=held(resource, Kind.RESOURCE, uri))] * 3
-            + [Target(receiver.uri, TokenKind.HANDOVER, agent=held(receiver, Kind.AGENT, "b"))]
-        )
-    )
+    receiver = agent_of(numbers, "b")
+    if numbers.below(4):
+        target = Target(uri, TokenKind.ACCESS_TOKEN, resource=held(resource, Kind.RESOURCE, uri))
+    else:
+        target = Target(receiver.uri, TokenKind.HANDOVER, agent=held(receiver, Kind.AGENT, "b"))
     consent = Consent(
-        id="con", human="h", client_id="c", agent="a", pairs=draw(pair_sets | st.just(EVERY)), depth=draw(st.integers(1, 4)),
-        away=True, session=None, given_at=0, until=draw(ends), ended=draw(st.sampled_from([False] * 8 + [True])),
+        id="con", human="h", client_id="c", agent="a", pairs=numbers.pairs(), depth=numbers.between(1, 4),
+        away=True, session=None, given_at=0, until=numbers.end(), ended=not numbers.mostly(),
         auth_time=1, acr="a", amr=(), born={},
     )  # fmt: skip
     task = Task(
-        id="t", consent="con", human="h", agent="a", default=True, generation=draw(st.sampled_from([1] * 8 + [2])),
-        deadline=draw(ends), ended=draw(st.sampled_from([False] * 8 + [True])),
+        id="t", consent="con", human="h", agent="a", default=True, generation=1 if numbers.mostly() else 2,
+        deadline=numbers.end(), ended=not numbers.mostly(),
     )  # fmt: skip
-    chain = ActorChain(tuple(Actor("i", f"x{n}") for n in range(draw(st.integers(0, 3)))))
+    chain = ActorChain(tuple(Actor("i", f"x{n}") for n in range(numbers.below(4))))
     authority = Authority(
-        pairs=draw(pair_sets | st.just(EVERY)), end=draw(ends), depth=draw(st.integers(1, 6)),
+        pairs=numbers.pairs(), end=numbers.end(), depth=numbers.between(1, 6),
         chain=chain.acting(Actor("i", agent.uri)) if delegated else ActorChain(),
     )  # fmt: skip
     return AccessRequest(
         grant_type=GrantType.TOKEN_EXCHANGE if delegated else GrantType.CLIENT_CREDENTIALS,
-        client=held(client(enabled=draw(st.sampled_from([True] * 8 + [False]))), Kind.CLIENT, "c"),
+        client=held(client(enabled=numbers.mostly()), Kind.CLIENT, "c"),
         agent=held(agent, Kind.AGENT, "a"),
         human="h" if delegated else None,
         authority=authority,
         target=target,
-        asked=Asked(draw(st.none() | st.frozensets(st.sampled_from(SCOPES), min_size=1)), draw(st.none() | pair_sets)),
-        lineage=Lineage(1, parents=tuple("p" * draw(st.integers(0, 10))), consent="con" if delegated else None),
+        asked=Asked(numbers.some(SCOPES) or None, numbers.some(sorted(EVERY)) if numbers.below(2) else None),
+        lineage=Lineage(1, parents=tuple("p" * numbers.below(11)), consent="con" if delegated else None),
         now=NOW,
-        lifetime=draw(st.integers(1, 900)),
+        lifetime=numbers.between(1, 900),
         consent=held(consent, Kind.CONSENT, "con") if delegated else None,
         task=held(task, Kind.TASK, "t") if delegated else None,
         signed_in=SignedInAs(1, "a", ()) if delegated else None,
@@ -103,7 +135,7 @@ def requests(draw: st.DrawFn) -> AccessRequest:
 
 
 @settings(max_examples=CASES, deadline=None)
-@given(requests())
+@given(requests)
 def test_a_permit_exceeds_nothing(access: AccessRequest) -> None:
     verdict = decide(access, PolicySet())
     if isinstance(verdict, Denial):
@@ -150,7 +182,7 @@ def test_a_permit_exceeds_nothing(access: AccessRequest) -> None:
 
 
 @settings(deadline=None)
-@given(requests())
+@given(requests)
 def test_the_same_request_gets_the_same_answer(access: AccessRequest) -> None:
     first, second = decide(access, PolicySet()), decide(access, PolicySet())
     assert type(first) is type(second)
@@ -160,14 +192,14 @@ def test_the_same_request_gets_the_same_answer(access: AccessRequest) -> None:
 
 
 @settings(deadline=None)
-@given(requests(), pair_sets)
+@given(requests, pair_sets)
 def test_asking_for_less_never_gives_more(access: AccessRequest, fewer: frozenset[Pair]) -> None:
     wide, narrow = decide(access, PolicySet()), decide(access.narrowed(access.authority.narrow(pairs=fewer)), PolicySet())
     if isinstance(narrow, Permit) and isinstance(wide, Permit):
         assert narrow.access.authority.pairs <= wide.access.authority.pairs
 
 
-@given(requests())
+@given(requests)
 def test_nobody_makes_a_permit_by_hand(access: AccessRequest) -> None:
     with pytest.raises((TypeError, AssertionError, ValueError)):
         Permit(access, (), None, access.authority, object())
