@@ -59,8 +59,8 @@ class Numbers:
         return frozenset(one for n, one in enumerate(things) if bits >> n & 1)
 
     def pairs(self) -> frozenset[Pair]:
-        """Half of the time all there are."""
-        return EVERY if self.below(2) else self.some(sorted(EVERY))
+        """Mostly all there are."""
+        return EVERY if self.below(4) else self.some(sorted(EVERY))
 
     def end(self) -> int:
         return self.between(NOW - 10, NOW + 5000)
@@ -85,7 +85,7 @@ def agent_of(numbers: Numbers, name: str = "a") -> Agent:
     return Agent(
         id=name, uri=f"https://as.example/agents/{name}", client_id="c", name=name, owner="o", purpose="p",
         state=AgentState.ACTIVE if numbers.mostly() else (AgentState.SUSPENDED, AgentState.RETIRED)[numbers.below(2)],
-        ceiling=numbers.pairs(), own=numbers.some(sorted(EVERY)), hands_to=numbers.some(("b",)),
+        ceiling=numbers.pairs(), own=numbers.pairs(), hands_to=numbers.some(("b",)),
         max_depth=numbers.between(1, 4), serves="",
     )  # fmt: skip
 
@@ -95,7 +95,7 @@ def request(numbers: Numbers) -> AccessRequest:
     delegated = bool(numbers.below(2))
     uri = (A, B)[numbers.below(2)]
     resource = Resource(
-        id=uri, uri=uri, name="r", scopes=dict.fromkeys(numbers.some(SCOPES) or SCOPES, "w"),
+        id=uri, uri=uri, name="r", scopes=dict.fromkeys(numbers.some(SCOPES) if numbers.below(2) else SCOPES, "w"),
         labels=frozenset(), scope_labels={}, alg=SigningAlg.ES256, client_id="r", enabled=numbers.mostly(),
     )  # fmt: skip
     receiver = agent_of(numbers, "b")
@@ -124,8 +124,8 @@ def request(numbers: Numbers) -> AccessRequest:
         human="h" if delegated else None,
         authority=authority,
         target=target,
-        asked=Asked(numbers.some(SCOPES) or None, numbers.some(sorted(EVERY)) if numbers.below(2) else None),
-        lineage=Lineage(1, parents=tuple("p" * numbers.below(11)), consent="con" if delegated else None),
+        asked=Asked(numbers.some(SCOPES[: numbers.below(4)]) or None, numbers.pairs() if numbers.below(2) else None),
+        lineage=Lineage(1, parents=tuple("p" * numbers.below(10)), consent="con" if delegated else None),
         now=NOW,
         lifetime=numbers.between(1, 900),
         consent=held(consent, Kind.CONSENT, "con") if delegated else None,
