@@ -251,8 +251,10 @@ def _prepared() -> list[str]:
 
 def _gunicorn(settings: Settings) -> list[str]:
     options = _options(settings.bind_host, settings.port, settings.workers) | {
+        # The master imports all of it once, so that a worker is there as soon as it is forked.
+        "config": "python:app.serving",
         "worker-class": "asgi",
-        "asgi-loop": "asyncio",
+        "asgi-loop": "uvloop",
         "asgi-lifespan": "off",
         "http-parser": "python",
         "http-protocols": "h1",
