@@ -16,6 +16,7 @@ import orjson
 
 from app import clock
 from app.cli.answer import answers, server_of, show
+from app.ledger.exported import NotAsWritten, read_keys, verify_export
 from app.ledger.queries import BATCH, Entry, Filter, Queries
 from app.ledger.verify import Coverage, Verdict, Verifier
 from app.rim.logs import UNPRINTABLE
@@ -91,6 +92,37 @@ def export(context: click.Context, first: int, output: Path | None, as_json: boo
         return
     with os.fdopen(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.writelines(lines)
+
+
+@ledger.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--keys",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The ledger's public keys, as `deputy key list --json` prints them.",
+)
+@click.option(
+    "--checkpoints",
+    "kept",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Checkpoints kept elsewhere; more than one may be given.",
+)
+@answers
+def check(file: Path, keys: Path, kept: tuple[Path, ...], as_json: bool) -> None:  # noqa: FBT001
+    """Whether an exported file is what was written. It needs no server and no database."""
+    try:
+        found = verify_export(file, read_keys(keys.read_bytes()), kept)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+    except NotAsWritten as error:
+        show({"sound": False, "what": UNPRINTABLE.sub("?", str(error))}, as_json=as_json)
+        raise click.exceptions.Exit(UNSOUND) from None
+    facts = {"sound": True, "first": found.first, "last": found.head.seq, "hash": found.head.hash, "checkpoints": found.checkpoints}
+    show(facts, as_json=as_json)
+    if found.beyond and not as_json:
+        click.echo(f"Checkpoints kept elsewhere go on to entry {found.beyond}: it was exported before, or its end is missing.")
 
 
 @ledger.command()

@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from app.audit.events import Changed, TokenIssued, TokenRefused, Who
 from app.cli import cli
 from app.ledger import queries as queries_module
+from app.ledger.chain import GENESIS, Head
 from app.ledger.queries import Filter, Queries
 from tests.ledger.conftest import Small
 
@@ -166,6 +167,95 @@ def test_a_changed_export_is_found_by_them(small: Small, exported: Path) -> None
     listed["ledger_jwks"]["keys"] = [listed["ledger_jwks"]["keys"][0] | {"x": listed["ledger_jwks"]["keys"][0]["y"]}]
     other.write_text(json.dumps(listed))
     assert run(SIGNED, exported, other).returncode == 1
+
+
+@pytest.fixture
+def check(deputy: Callable[..., Result], exported: Path) -> Callable[..., tuple[int, dict[str, Any]]]:
+    def asked(path: Path, *more: str) -> tuple[int, dict[str, Any]]:
+        said = deputy("ledger", "check", str(path), "--keys", str(exported.with_name("keys.json")), *more, "--json")
+        return said.exit_code, json.loads(said.stdout)
+
+    return asked
+
+
+def test_the_command_checks_an_export_with_nothing_of_the_server(small: Small, exported: Path) -> None:
+    head = small.verify().head
+    keys = ["--keys", str(exported.with_name("keys.json"))]
+
+    def no_server() -> None:
+        raise AssertionError("asked for a server")
+
+    said = CliRunner().invoke(
+        cli, ["ledger", "check", str(exported), *keys, "--checkpoints", str(small.checkpoints), "--json"], obj=no_server
+    )
+    assert said.exit_code == 0, said.output
+    assert json.loads(said.stdout) == {
+        "sound": True, "first": 1, "last": head.seq, "hash": head.hash, "checkpoints": 2 * small.verify().checkpoints,
+    }  # fmt: skip
+    said = CliRunner().invoke(cli, ["ledger", "check", str(exported), "--keys", str(exported)], obj=no_server)
+    assert said.exit_code == 1 and "no public keys of a ledger" in said.output
+
+
+def test_the_command_says_how_far_the_ledger_went_on_after_the_export(small: Small, exported: Path, deputy: Callable[..., Result]) -> None:
+    small.said(Changed(who=Who(operator="test"), kind="test", target="later", what={}))
+    small.relay.step()
+    words = ("ledger", "check", str(exported), "--keys", str(exported.with_name("keys.json")), "--checkpoints", str(small.checkpoints))
+    said = deputy(*words)
+    assert said.exit_code == 0 and f"go on to entry {small.verify().head.seq}" in said.stdout
+
+
+def test_the_command_checks_an_export_that_begins_later(
+    small: Small, exported: Path, deputy: Callable[..., Result], check: Callable[..., tuple[int, dict[str, Any]]]
+) -> None:
+    later = exported.with_name("later.jsonl")
+    for first in (2, 5, small.verify().head.seq):
+        later.write_text(deputy("ledger", "export", "--from", str(first)).stdout)
+        code, facts = check(later, "--checkpoints", str(small.checkpoints))
+        assert (code, facts["first"], facts["last"]) == (0, first, small.verify().head.seq)
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("edited", "Entry 5 is not"), ("deleted", "Entry 5 is not"), ("reordered", "Entry 5 is not"), ("a piece", "Line 5 is no line"),
+        ("cut", "The end is cut"), ("cut with its checkpoints", "is no line|No checkpoint covers"), ("without the last checkpoint", "No checkpoint covers"),
+        ("made up", "another hash at entry"), ("signed by another", "not a checkpoint of ours"), ("something between", "is no line"),
+        ("a beginning in the middle", "is no line"), ("a list", "is no line"),
+    ],
+)  # fmt: skip
+def test_the_command_finds_what_was_done_to_an_export(
+    what: str, said: str, exported: Path, check: Callable[..., tuple[int, dict[str, Any]]]
+) -> None:
+    lines = exported.read_text().splitlines(keepends=True)
+    entries, signed = [line for line in lines if "record" in json.loads(line)], [line for line in lines if "checkpoint" in json.loads(line)]
+    assert len(entries) > 6 and len(signed) > 2
+    fifth = json.loads(entries[4])
+    head, made_up = Head(0, GENESIS), []
+    for line in entries:
+        record = json.loads(line)["record"].replace('"n":', '"m":')
+        head = head.extended(record.encode())
+        made_up.append(json.dumps({"seq": head.seq, "hash": head.hash, "record": record}) + "\n")
+    forged = json.loads(signed[0])["checkpoint"]
+    changed = {
+        "edited": [*entries[:4], json.dumps(fifth | {"record": fifth["record"] + " "}) + "\n", *entries[5:], *signed],
+        "deleted": [*entries[:4], *entries[5:], *signed],
+        "reordered": [*entries[:4], entries[5], entries[4], *entries[6:], *signed],
+        "a piece": [*entries[:4], entries[4][:20], "\n", *entries[5:], *signed],
+        "cut": [*entries[:-1], *signed],
+        "cut with its checkpoints": [*entries[:-1], *signed[:-1]],
+        "without the last checkpoint": [*entries, *signed[:-1]],
+        "made up": [*made_up, *signed],
+        "signed by another": [*entries, json.dumps({"checkpoint": forged[:-8] + "AAAAAAAA"}) + "\n", *signed],
+        "something between": [*entries[:4], '{"note": 1}\n', *entries[4:], *signed],
+        "a beginning in the middle": [*entries[:4], json.dumps({"after": {"seq": 4, "hash": "0" * 64}}) + "\n", *entries[4:], *signed],
+        "a list": [*entries[:4], "[]\n", *entries[4:], *signed],
+    }[what]
+    path = exported.with_name("changed.jsonl")
+    path.write_text("".join(changed))
+    code, facts = check(path)
+    assert code == 1
+    assert facts["sound"] is False
+    assert re.search(said, facts["what"]), facts
 
 
 def test_what_is_no_text_any_more_is_exported_so_that_it_does_not_fit(small: Small, exported: Path) -> None:
