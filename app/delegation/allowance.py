@@ -68,6 +68,15 @@ class Allowances:
                 return spend.refusal(left)
         return None
 
+    def left(self, spends: Sequence[Spend], generation: Generation) -> dict[str, int | dict[str, str]]:
+        """How much may still be taken of each kind, just now: where several counters bound it, of the one with the least."""
+        least: dict[str, tuple[int, Spend]] = {}
+        for spend in spends:
+            left = self._left(spend, generation)
+            if spend.kind not in least or left < least[spend.kind][0]:
+                least[spend.kind] = (left, spend)
+        return {kind: spend.said(left) for kind, (left, spend) in least.items()}
+
     def _left(self, spend: Spend, generation: Generation) -> int:
         (value,) = self._live.read([spend.name])
         begins = self._mark(spend, generation).base if spend.lasting else 0

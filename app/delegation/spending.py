@@ -36,6 +36,10 @@ class Spend(NamedTuple):
         """The counter's key below the generation."""
         return f"{self.kind}:{self.owner}" + (f":{self.currency}" if self.currency else "")
 
+    def said(self, left: int) -> int | dict[str, str]:
+        """So much of it as a program reads it, in the form in which the limit was given."""
+        return Amount(self.currency, max(0, left)).stored() if self.kind == AMOUNT else max(0, left)
+
     def refusal(self, left: int | None = None) -> AccessDenied:
         """What is said when not enough is left; `left` where it is known."""
         refusal = AccessDenied(f"used up: {self.kind} of the {'consent' if self.lasting else 'task'}", layer="limit")
@@ -52,6 +56,17 @@ def of_token(task: Task, consent: Consent | None) -> tuple[Spend, ...]:
         for owner, limits, until, lasting in _limited(task, consent)
         if limits.uses is not None and not limits.counts_events
     )
+
+
+def counted(task: Task, consent: Consent | None) -> tuple[Spend, ...]:
+    """Every counter that what is done in a task is taken from, with nothing taken."""
+    found: list[Spend] = []
+    for owner, limits, until, lasting in _limited(task, consent):
+        if limits.uses is not None:
+            found.append(Spend(USES, owner, 0, limits.uses, until, lasting))
+        if limits.amount is not None:
+            found.append(Spend(AMOUNT, owner, 0, limits.amount.units, until, lasting, limits.amount.currency))
+    return tuple(found)
 
 
 def born(task: Task, consent: Consent | None, jti: str, end: int) -> tuple[Born, ...]:

@@ -16,7 +16,7 @@ from app.delegation.allowance import Allowances
 from app.delegation.consent import Consent, Consents
 from app.delegation.limits import Limits
 from app.delegation.models import TaskRow
-from app.delegation.spending import of_event
+from app.delegation.spending import counted, of_event
 from app.delegation.task import Opening, Task, Tasks
 from app.errors import (
     AccessDenied,
@@ -100,6 +100,8 @@ class TaskRequests:
             "limits": row.limits,
             "touched": sorted(label for label in touched if not label.startswith(AT)),
         }
+        if running and (left := self._left(row)):
+            facts["left"] = left
         if row.pairs is not None:
             facts["resources"] = {uri: sorted(scope for at, scope in row.pairs if at == uri) for uri, _ in row.pairs}
         return facts
@@ -175,6 +177,13 @@ class TaskRequests:
         event = TaskRefused(who=by, error=str(refusal.error), layer=refusal.layer, reason=refusal.reason, asked=asked)
         with self.live.database.transaction() as session:
             refusal.extra["audit_id"] = record(session, event)
+
+    def _left(self, row: TaskRow) -> dict[str, Any]:
+        """What its limits and its consent's have left."""
+        task, consent = self.tasks.find(row.id), self.consents.find(row.consent)
+        if task is None:
+            return {}
+        return self.allowances.left(counted(task.value, consent.value if consent is not None else None), self.live.generation())
 
     def _own(self, agent: Agent, task_id: str) -> TaskRow:
         row = self.tasks.row(task_id) if "\x00" not in task_id else None

@@ -94,6 +94,30 @@ def test_a_task_has_no_more_than_its_consent_and_may_have_less(story: Story) -> 
     assert [story.exchange(story.mail, large).status for _ in range(4)] == [200, 200, 200, 400]
 
 
+def test_an_agent_sees_what_its_task_and_its_consent_have_left(story: Story) -> None:
+    plain = story.task()
+    assert "left" not in story.json("GET", f"/tasks/{plain}").ok()
+    story = limited(story, {"uses": 5, **AMOUNT})
+    task = story.task(limits={"uses": 9, "amount": {"currency": "EUR", "max": "20.00"}})
+
+    def left() -> Any:
+        return story.json("GET", f"/tasks/{task}").ok()["left"]
+
+    assert left() == {"uses": 5, "amount": {"currency": "EUR", "value": "20.00"}}
+    token = story.token(story.mail, task)
+    spend(story, task, token, "7.50").ok()
+    assert left() == {"uses": 4, "amount": {"currency": "EUR", "value": "12.50"}}
+    other = story.task()
+    spend(story, other, story.token(story.mail, other), "85.00").ok()
+    # What is done in another task leaves the consent with less than this task has of its own.
+    assert left() == {"uses": 3, "amount": {"currency": "EUR", "value": "7.50"}}
+    for _ in range(3):
+        story.token(story.mail, task)
+    assert left()["uses"] == 0
+    story.json("POST", f"/tasks/{task}/end", {}).ok()
+    assert "left" not in story.json("GET", f"/tasks/{task}").ok()
+
+
 def test_a_task_in_another_currency_cannot_be_compared_and_is_not_opened(story: Story) -> None:
     story = limited(story, AMOUNT)
     answer = story.asked(limits={"amount": {"currency": "USD", "max": "1.00"}})
