@@ -32,10 +32,10 @@ class AuthorizationCode(AuthorizedGrant):
             raise InvalidGrant("no such code for this client")
         self._family = code.authorization.family
         self._check(code)
+        if certain and redeemed(self.registers.live, value):
+            # Shown again by whoever knows the verifier it is evidence of theft, late or for more than there is: before any other refusal.
+            raise Replayed("code", self._family)
         if code.expires_at <= self.now:
-            # Used in time and shown again now, it is evidence of theft all the same.
-            if redeemed(self.registers.live, value):
-                raise Replayed("code", self._family)
             raise InvalidGrant("the code has expired")
         access = self.access_for(code.authorization, caller, agent, bound=code.confirmation, once=(once_code(value),), nonce=code.nonce)
         return self.check_alive(access) if certain else access

@@ -82,6 +82,14 @@ def test_of_many_at_once_one_code_gives_one_token_and_then_none_lives(scene: Sce
     assert not scene.world.active(scene.api, good[0].json["access_token"])
 
 
+@pytest.mark.parametrize("more", [{"scope": "write"}, {"scope": "admin"}, {"resource": "https://nowhere.example"}])
+def test_a_replay_that_would_be_refused_anyway_ends_everything_too(scene: Scene, browser: Browser, more: dict[str, str]) -> None:
+    value = code(scene, browser)
+    token = redeem(scene, value).ok()["access_token"]
+    refused(redeem(scene, value, **more), "invalid_grant")
+    assert not scene.world.active(scene.api, token)
+
+
 def test_after_a_code_has_run_out_its_replay_still_ends_everything_and_nothing_else_comes_of_it(scene: Scene) -> None:
     """The suite's AuthCodeReuseAfter30Seconds: a code outlives its use as evidence of theft."""
     with another_app(scene.world.server.settings, code_lifetime=5) as made:
