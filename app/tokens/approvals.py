@@ -339,9 +339,13 @@ class Approvals:
             if request.state is State.DENIED and now < (request.decided_at or 0) + STICKY:
                 raise AccessDenied("a human has just said no to exactly this", layer="human")
             open_ = request.state in {State.WAITING, State.ALLOWED} and not request.expired(now)
-            if open_ and request.covers(asking) and unmoved(session, row.hangs_on["born"]):
+            if open_ and request.covers(asking) and unmoved(session, row.hangs_on["born"]) and self._undenied(request):
                 return request
         return None
+
+    def _undenied(self, request: ApprovalRequest) -> bool:
+        """Whether none of the tokens it came from was revoked alone: from one that lives the same can be asked anew."""
+        return self._live.still(self._live.generation().number, {}, request.hangs_on.parents)[0]
 
     def _auth_req_id(self, approval_id: str) -> str:
         mac = hmac.new(self._key, approval_id.encode(), sha256).digest()

@@ -140,6 +140,25 @@ def test_what_no_policy_asks_about_needs_nobody(careful: Story) -> None:
     assert body["permitted_scope"] == "mail:read"
 
 
+def test_the_same_asked_with_another_token_is_a_new_question_where_the_first_was_revoked(story: Story) -> None:
+    first, second = (story.exchange(story.mail).ok()["access_token"] for _ in range(2))
+
+    def asked_with(token: str) -> str:
+        answer = story.world.exchange(story.assistant, token, resource=story.mail.uri, scope="mail:send")
+        return str(refused(answer, "authorization_pending")["auth_req_id"])
+
+    with in_force(story.world.server, asking(story)):
+        waits = asked_with(first)
+        assert asked_with(second) == waits
+        assert story.world.revoke(story.assistant, first).status == 200
+        anew = asked_with(second)
+        assert anew != waits
+        found = story.world.server.approvals.find(anew)
+        assert found is not None
+        allowed(story, path=f"/my/approvals/{found.id}")
+        assert claims_of(poll(story, anew).ok()["access_token"])["scope"] == "mail:send"
+
+
 def test_the_same_asked_again_is_the_same_question(careful: Story) -> None:
     auth_req_id = asked(careful)
     assert asked(careful) == auth_req_id
