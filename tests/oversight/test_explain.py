@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,8 @@ from app.cli import cli
 from app.database import db
 from app.oversight.custody import _ends
 from app.oversight.explain import ORDER, layers_of, missing_of
+from app.oversight.words import LAYERS
+from app.policy.rules import RULES
 from tests.cli.conftest import Deployment, deployment, empty, folder
 from tests.policies import in_force
 from tests.protocol.test_tasks import Story, story
@@ -355,3 +359,10 @@ def test_a_call_that_was_refused_is_explained_by_its_id(story: Story, teller: Te
     assert found["state"] == "refused"
     assert [layer["name"] for layer in found["layers"] if layer["refused"]] == ["scope"]
     assert "mail:send" in teller.said(identifier)
+
+
+def test_every_layer_that_the_source_names_has_its_words() -> None:
+    app = Path(__file__).parents[2] / "app"
+    named = {layer for path in app.rglob("*.py") for layer in re.findall(r'layer="([^"]+)"', path.read_text())}
+    assert {"limit", "chain"} <= named
+    assert named | {rule.__module__.rpartition(".")[2] for rule in RULES} <= LAYERS.keys()
