@@ -103,8 +103,14 @@ class Allowed:
     why: str
     uses: int
     last_used: int | None
-    limits: tuple[str, ...]
+    bounds: Mapping[str, Any]
+    """What all done under it may use up together, as `Limits.stored` has it."""
     work: tuple[Work, ...]
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """The same in words."""
+        return in_words(self.bounds)
 
     @property
     def noun(self) -> str:
@@ -268,7 +274,7 @@ class _Beside:
             why=why,
             uses=uses,
             last_used=last_used,
-            limits=in_words(row.limits or {}),
+            bounds=row.limits or {},
             work=tuple(work) if ended_at is None else (),
         )
 

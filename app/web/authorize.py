@@ -23,7 +23,7 @@ from app.rim.form import FORM, parse_parameters
 from app.settings import Settings
 from app.tokens.hints import Hints
 from app.vocabulary import new_id
-from app.web.consent import csrf_purpose, read_decision, render_consent
+from app.web.consent import LOWER, csrf_purpose, lowered, read_decision, render_consent
 from app.web.forms import single
 from app.web.login import Onward
 from app.web.pages import Pages, see_other
@@ -36,7 +36,6 @@ TICKET_SECONDS = 1800
 MANY = frozenset({"resource"})
 SIGN_IN_AGAIN = frozenset({"login", "select_account"})
 """Prompts that want a new sign-in; at the sign-in page another account can be chosen as well."""
-LOWER = "A limit can be lowered here, not raised: a whole number, or an amount such as 250.00."
 CHANGED = "What this request asks for has changed since the page was shown. Please look again."
 
 
@@ -157,7 +156,7 @@ def blueprint(pages: Pages, front: FrontChannel) -> Blueprint:
             return answer(encoded, CHANGED)
         if asked.pairs and not decision.pairs:
             return answer(encoded, "Choose at least one thing to allow, or deny the request.")
-        if (limits := decision.limits_within(offer)) is None:
+        if (limits := lowered(decision.limits, offer.limits, is_agent=offer.kind == "agent")) is None:
             return answer(encoded, LOWER)
         chosen = Answer(decision.pairs, decision.lifetime or offer.lifetimes[-1][0], decision.away, limits)
         return see_other(front.answers.approve(asked, signed_in, offer, chosen, nonce))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from flask import Response
 from werkzeug.datastructures import MultiDict
@@ -21,6 +22,7 @@ from app.web.text import plain
 SECONDS = re.compile(r"[1-9][0-9]{0,9}")
 LIMITS = ("uses", "live_tokens", "amount")
 """Fields of the form, each a limit that can be lowered."""
+LOWER = "A limit can be lowered here, not raised: a whole number, or an amount such as 250.00."
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,24 +36,6 @@ class Decision:
     away: bool = False
     limits: Mapping[str, str] = field(default_factory=dict)
     """What was typed, by the name of the limit; empty is what was proposed."""
-
-    def limits_within(self, offer: Offer) -> Limits | None:
-        """The limits chosen: those proposed, or lower. None for what is higher, or no limit at all."""
-        chosen = dict(offer.limits)
-        for name, text in self.limits.items():
-            if not text:
-                continue
-            if name == "amount" and name in chosen:
-                chosen[name] = {**chosen[name], "max": text}
-            elif SECONDS.fullmatch(text) and (name in chosen or (name == "uses" and offer.kind == "agent")):
-                chosen[name] = int(text)
-            else:
-                return None
-        try:
-            limits = Limits.parse(chosen)
-        except ValueError:
-            return None
-        return limits if limits.within(Limits.parse(offer.limits)) else None
 
 
 def csrf_purpose(ticket: str) -> str:
@@ -74,6 +58,33 @@ def render_consent(pages: Pages, offer: Offer, ticket: str, *, redirect_uri: str
     )
 
 
+def lowered(typed: Mapping[str, str], held: Mapping[str, Any], *, is_agent: bool) -> Limits | None:
+    """The limits chosen: those there are, or lower; for an agent also a number of uses where there is none.
+
+    None for what is higher, or no limit at all. What is left empty stays as it is.
+    """
+    chosen = dict(held)
+    for name, text in typed.items():
+        if not text:
+            continue
+        if name == "amount" and name in chosen:
+            chosen[name] = {**chosen[name], "max": text}
+        elif SECONDS.fullmatch(text) and (name in chosen or (name == "uses" and is_agent)):
+            chosen[name] = int(text)
+        else:
+            return None
+    try:
+        limits = Limits.parse(chosen)
+    except ValueError:
+        return None
+    return limits if limits.within(Limits.parse(held)) else None
+
+
+def read_limits(form: MultiDict[str, str]) -> Mapping[str, str]:
+    """What was typed, by the name of the limit."""
+    return {name: single(form, name).strip() for name in LIMITS}
+
+
 def read_decision(form: MultiDict[str, str]) -> Decision:
     """The answer, read strictly: only the checkboxes of `scope` may repeat. Raises `BadRequest` for anything else."""
     decision, lifetime, away = single(form, "decision"), single(form, "lifetime"), single(form, "away")
@@ -86,7 +97,7 @@ def read_decision(form: MultiDict[str, str]) -> Decision:
         pairs=read_pairs(form),
         lifetime=int(lifetime or 0),
         away=away == "yes",
-        limits={name: single(form, name).strip() for name in LIMITS},
+        limits=read_limits(form),
     )
 
 

@@ -11,6 +11,7 @@ from werkzeug.exceptions import BadRequest, NotFound
 from app import clock
 from app.audit.events import Who
 from app.delegation.consent import Consents
+from app.delegation.limits import Limits
 from app.delegation.task import Tasks
 from app.errors import Refused
 from app.humans.sessions import SignIn
@@ -21,7 +22,7 @@ from app.oversight.telling import Told
 from app.rim.headers import allow_live
 from app.rim.streams import STREAM
 from app.vocabulary import Pair
-from app.web.consent import SECONDS, read_pairs
+from app.web.consent import LOWER, SECONDS, lowered, read_limits, read_pairs
 from app.web.forms import single
 from app.web.pages import Pages, see_other
 
@@ -178,10 +179,12 @@ def _consents(mine: Blueprint, pages: Pages, standing: Standing, consents: Conse
             raise BadRequest("The form is not one of ours.")
         if held and not pairs:
             return show_narrow(allowed, "Leave it at least one thing, or withdraw everything.")
+        if (limits := lowered(read_limits(request.form), allowed.bounds, is_agent=allowed.is_agent)) is None:
+            return show_narrow(allowed, LOWER)
         until = min(allowed.until, clock.timestamp() + int(lifetime)) if lifetime else allowed.until
-        if (pairs, until) != (held, allowed.until):
+        if (pairs, until, limits) != (held, allowed.until, Limits.parse(allowed.bounds)):
             try:
-                consents.narrow(consent_id, pairs=pairs, until=until, by=Who(human=current.human.id))
+                consents.narrow(consent_id, pairs=pairs, until=until, limits=limits, by=Who(human=current.human.id))
             except Refused:
                 return show_narrow(own(current, consent_id), "It was changed meanwhile. This is what is left.")
         return see_other(f"{HERE}?narrowed={consent_id}")

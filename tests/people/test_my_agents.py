@@ -275,6 +275,26 @@ def test_unticking_everything_is_asked_again(story: Story) -> None:
     assert story.exchange().status == 200
 
 
+def test_a_limit_is_set_and_lowered_and_counts_from_then_on(story: Story) -> None:
+    story.exchange().ok()
+
+    def narrowed(**typed: str) -> Answer:
+        page = story.browser.get(f"{HERE}/{story.consent}/narrow")
+        ticked = [("scope", value) for value in checkboxes(page, "scope")]
+        return story.browser.post(f"{HERE}/{story.consent}/narrow", [*hidden(page), *ticked, ("lifetime", ""), *typed.items()])
+
+    assert narrowed(uses="3").status == 303
+    assert 'value="3"' in story.browser.get(f"{HERE}/{story.consent}/narrow").text
+    assert "at most 3 times" in words(story.browser.get(f"{HERE}?updates=off"))
+    for wrong in ("4", "0", "-1", "1.5", "many"):
+        answer = narrowed(uses=wrong)
+        assert answer.status == 400
+        assert "A limit can be lowered here, not raised" in answer.text
+    assert narrowed(amount="5.00").status == 400
+    assert narrowed(uses="2").status == 303
+    assert [story.exchange().status for _ in range(3)] == [200, 200, 400]
+
+
 def test_leaving_it_as_it_is_ends_nothing(story: Story) -> None:
     token = story.token()
     page = story.browser.get(f"{HERE}/{story.consent}/narrow")
