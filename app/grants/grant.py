@@ -22,7 +22,7 @@ from app.live.cache import Cache, Held
 from app.live.commit import Live
 from app.live.deeds import Deeds
 from app.live.models import read_thing
-from app.live.things import DEPLOYMENT, Reading, Thing
+from app.live.things import DEPLOYMENT, Kind, Reading, Thing
 from app.policy.access import AccessRequest, Asked, Target, TokenKind
 from app.resources.resource import Resources
 from app.settings import Settings
@@ -106,6 +106,7 @@ class Grant(ABC):
         self.registers = registers
         self.request = request
         self.seen = Seen()
+        self._targets: set[str] = set()
         self.refresh_token: str | None = None
         """The refresh token to deliver, once `before_commit` made one."""
 
@@ -141,10 +142,13 @@ class Grant(ABC):
         return None
 
     def reread(self) -> None:
-        """Drop what is cached of the things this request names: a refusal is never told from memory."""
-        for name in (*self.request.many("resource"), *self.request.many("audience")):
+        """Drop what is cached of the things this request names or rests on: a refusal is never told from memory."""
+        for name in {*self.request.many("resource"), *self.request.many("audience"), *self._targets}:
             self.registers.resources.reread(name)
             self.registers.agents.reread(name)
+        for kind, identifier in ((Kind.CONSENT, self.seen.consent), (Kind.TASK, self.seen.task)):
+            if identifier is not None:
+                self.registers.live.forget(Thing(kind, identifier))
 
     # What requests have in common
 
@@ -169,6 +173,7 @@ class Grant(ABC):
 
     def target(self, name: str) -> Target:
         """The resource or agent of that name. Raises InvalidTarget when there is none."""
+        self._targets.add(name)
         if (resource := self.registers.resources.named(name)) is not None:
             return Target(name, TokenKind.ACCESS_TOKEN, resource=resource)
         if (agent := self.registers.agents.named(name)) is not None:

@@ -12,7 +12,7 @@ from app.policy import cedar
 from tests.policies import in_force, text_of
 from tests.protocol.conftest import Later
 from tests.protocol.test_tasks import Story, story
-from tests.world import Answer, basic, claims_of
+from tests.world import BY, Answer, basic, claims_of
 
 __all__ = ["story"]
 
@@ -194,6 +194,18 @@ def test_four_eyes_look_beside(story: Story) -> None:
         refused(clerk.exchange(bank, second, scope="pay:approve"), "four-eyes/approve")
         clerk.end(first)
         clerk.token(bank, second, scope="pay:approve")
+
+
+def test_a_refusal_that_a_worker_remembers_is_asked_again_with_all_it_rests_on(story: Story) -> None:
+    """What was retired and narrowed elsewhere: neither the old policy nor the consent as it was says no."""
+    server = story.world.server
+    with in_force(server, forbidding(story)) as policy:
+        refused(story.exchange(story.mail, scope="mail:send"), policy)
+    held = server.consents.find(story.consent)
+    assert held is not None
+    server.consents.narrow(story.consent, pairs=held.value.pairs, until=held.value.until - 60, by=BY)
+    given = story.exchange(story.mail, scope="mail:send").ok()
+    assert story.world.active(story.mail, given["access_token"])
 
 
 def test_twenty_pairs_at_the_same_instant_are_never_both(apart: Story) -> None:
