@@ -26,6 +26,7 @@ class Cast:
 
 def cast_of(world: World) -> Cast:
     people = [world.human(), world.human()]
+    humans = [Human(person.id) for person in people]
     # Names that are the same in each run: what a program does depends on nothing but its numbers.
     calendar = world.resource("read", "write", labels=[CONFIDENTIAL], uri="https://calendar.example")
     mail = world.resource("read", "send", scope_labels={"send": [EXTERNAL]}, uri="https://mail.example")
@@ -47,7 +48,7 @@ def cast_of(world: World) -> Cast:
         )
         parties[name] = party
         agents[name] = Agent(
-            party.uri, frozenset((api.uri, scope) for api, scope in ceiling), tuple(agents[one] for one in receivers[name])
+            party.uri, humans[0], frozenset((api.uri, scope) for api, scope in ceiling), tuple(agents[one] for one in receivers[name])
         )
     resources = [
         Resource(calendar.uri, frozenset({CONFIDENTIAL}), {}),
@@ -64,7 +65,7 @@ def cast_of(world: World) -> Cast:
     ):
         world.server.policies.add(name, text, owner=people[0].id, rule="A rule of the machine", by=WRITER)
     return Cast(
-        humans=[(Human(person.id), person.username) for person in people],
+        humans=[(human, person.username) for human, person in zip(humans, people, strict=True)],
         apis={api.uri: api for api, _ in apis},
         parties={party.uri: party for party in parties.values()},
         resources=resources,

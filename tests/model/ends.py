@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
+from app.errors import Refused
 from app.live.things import Kind, Thing
 from app.vocabulary import SigningAlg
 from tests.model.cast import ASKING, NEVER_BOTH, NO_WRITING
@@ -127,8 +128,13 @@ class Ends(Player):
             self.server.agent_registry.suspend(party.id, by=BY)
             agent.active = False
             self._end(f"agent:{agent.uri}", f"client:{agent.uri}")
-        else:
+            return
+        try:
             self.server.agent_registry.resume(party.id, by=BY)
+        except Refused:
+            assert not agent.owner.enabled, "an agent whose owner is enabled is not resumed"
+        else:
+            assert agent.owner.enabled, "nobody answers for an agent that was resumed"
             agent.active = True
 
     def _disable_or_enable_resource(self, which: int) -> None:

@@ -74,6 +74,7 @@ class Resource:
 @dataclass(eq=False)
 class Agent:
     uri: str
+    owner: Human
     ceiling: Pairs
     hands_to: tuple[Agent, ...] = ()
     active: bool = True

@@ -65,14 +65,14 @@ class Player(RuleBasedStateMachine):
             self.stage.advance(601)
         self.world = self.stage.world
         self.server = server
-        for agent in cast.agents:
-            if not agent.active:
-                server.agent_registry.resume(self._party(agent).id, by=BY)
-                agent.active = True
         for human, _ in cast.humans:
             if not human.enabled:
                 server.accounts.enable(human.id, by=BY)
                 human.enabled = True
+        for agent in cast.agents:
+            if not agent.active:
+                server.agent_registry.resume(self._party(agent).id, by=BY)
+                agent.active = True
         for resource in cast.resources:
             if not resource.enabled:
                 server.resource_registry.enable(resource.uri, by=BY)
