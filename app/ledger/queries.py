@@ -17,6 +17,9 @@ from app.ledger.models import CheckpointRow, EntryRow
 
 BATCH = 1000
 
+COMMON = frozenset({"event", "outcome"})
+"""Columns of few values."""
+
 PAGE = 10_000
 """Numbers looked through at a time for a few kinds of events."""
 
@@ -142,9 +145,13 @@ def pin(session: Session) -> None:
 
 def _filtered(which: Filter, after: int = 0) -> Select[EntryRow]:
     statement = select(EntryRow).where(EntryRow.seq > after)
-    for name in Filter.__dataclass_fields__:
-        if (value := getattr(which, name)) is not None:
-            statement = statement.where(getattr(EntryRow, name) == value)
+    given = {name: value for name in Filter.__dataclass_fields__ if (value := getattr(which, name)) is not None}
+    for name, value in given.items():
+        column = getattr(EntryRow, name)
+        if name in COMMON and given.keys() - COMMON:
+            # A great part of all entries is alike in this. As an expression it has no index, and the other column's is used.
+            column = column.concat("")
+        statement = statement.where(column == value)
     return statement
 
 

@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import Any
 
 import orjson
-from sqlalchemy import BigInteger, ColumnElement, Index, Integer, Select, String, delete, exists, insert, select, update
+from sqlalchemy import BigInteger, ColumnElement, Index, Integer, Select, String, delete, exists, func, insert, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Mapped, Session, aliased, mapped_column
 
 from app.database import Base
@@ -108,22 +108,31 @@ def on(kind: str, ids: Iterable[str] | Select[str]) -> Select[str]:
 
 
 def fallen(footing: InstrumentedAttribute[Any], since: int | None = None) -> ColumnElement[bool]:
-    """Whether a footing has fallen; with `since`, whether it had before the movement of that number.
+    """Whether a footing has fallen; with `since`, whether it had before the movement of that number."""
+    held = aliased(FootingThingRow)
+    return exists().where(held.footing == footing, *_moved(held, since))
+
+
+def among_the_fallen(footing: InstrumentedAttribute[Any], since: int | None = None) -> ColumnElement[bool]:
+    """The same, for very many footings: what has fallen is looked for first, and once."""
+    held = aliased(FootingThingRow)
+    return func.coalesce(footing, "").in_(select(held.footing).where(*_moved(held, since)))
+
+
+def _moved(held: type[FootingThingRow], since: int | None) -> Iterable[ColumnElement[bool]]:
+    """That a thing's epoch is another than at the birth of the footing.
 
     An end moves an epoch by one, so what a footing fell by is the movement to the epoch after the one of its birth.
     """
-    held, now = aliased(FootingThingRow), aliased(ThingRow)
-    moved = exists().where(held.footing == footing, now.kind == held.kind, now.id == held.id, now.epoch > held.epoch)
+    now = aliased(ThingRow)
+    yield from (now.kind == held.kind, now.id == held.id, now.epoch > held.epoch, now.epoch > 0)
     if since is not None:
-        moved = moved.where(
-            ~exists().where(
-                MovementRow.seq >= since,
-                MovementRow.kind == held.kind,
-                MovementRow.id == held.id,
-                MovementRow.epoch == held.epoch + 1,
-            )
+        yield ~exists().where(
+            MovementRow.seq >= since,
+            MovementRow.kind == held.kind,
+            MovementRow.id == held.id,
+            MovementRow.epoch == held.epoch + 1,
         )
-    return moved
 
 
 def chunks(ids: Iterable[str]) -> Iterable[list[str]]:

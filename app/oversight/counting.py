@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, SelectBase, and_, exists, false, func, or_, select, true, union_all
+from sqlalchemy import ColumnElement, Select, SelectBase, and_, exists, false, func, or_, select, true
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app import clock
@@ -148,13 +148,13 @@ def living_tokens(target: Target, at: At) -> Select[str, str]:
     return living
 
 
-def standing_consents(target: Target, at: At) -> Select[str, str | None]:
-    """(id, footing) of the consents that end with the target."""
+def standing_consents(target: Target, at: At) -> Select[str]:
+    """Ids of the consents that end with the target."""
     ended: ColumnElement[bool] = ConsentRow.ended_at.is_(None)
     if at.since is not None:
         ended = or_(ended, _moved_since(Kind.CONSENT.value, ConsentRow.id, at.since))
-    standing = (ended, ConsentRow.until > at.moment, ~footing.fallen(ConsentRow.footing, at.since))
-    return select(ConsentRow.id, ConsentRow.footing).where(*standing, _falls_with(target))
+    fallen = footing.among_the_fallen if target.what is What.EVERYTHING else footing.fallen
+    return select(ConsentRow.id).where(ended, ConsentRow.until > at.moment, ~fallen(ConsentRow.footing, at.since), _falls_with(target))
 
 
 def _count(session: Session, target: Target, at: At, *, complete: bool, nothing: bool = False) -> Count:
@@ -163,28 +163,38 @@ def _count(session: Session, target: Target, at: At, *, complete: bool, nothing:
         return Count(0, 0, 0, 0, 0, entry, complete)
     living, consents = living_tokens(target, at), standing_consents(target, at)
     on_tokens = living.with_only_columns(LiveTokenRow.footing).distinct()
-    on_consents = consents.with_only_columns(ConsentRow.footing)
     tasks = _things(Kind.TASK, on_tokens)
-    agents = _things(Kind.AGENT, union_all(on_tokens, on_consents))
-    humans = _things(Kind.HUMAN, union_all(on_tokens, on_consents))
 
     def size(of: SelectBase) -> int:
         return session.scalar(select(func.count()).select_from(of.subquery())) or 0
 
+    def concerned(row: type[AgentRow | HumanRow], kind: Kind, column: InstrumentedAttribute[Any]) -> tuple[int, tuple[str, ...]]:
+        """How many have tokens or consents among them, and the names of a few."""
+        if target.what is What.EVERYTHING:
+            # There are fewer of them than consents, and each needs but one.
+            consenting: ColumnElement[bool] = consents.where(column == row.id).exists()
+        else:
+            consenting = row.id.in_(consents.with_only_columns(column))
+        which = or_(row.id.in_(_things(kind, on_tokens)), consenting)
+        found = session.execute(select(row.name, func.count().over()).where(which).order_by(row.name).limit(NAMED)).all()
+        return found[0][1] if found else 0, tuple(name for name, _ in found)
+
+    agents, agent_names = concerned(AgentRow, Kind.AGENT, ConsentRow.agent)
+    humans, human_names = concerned(HumanRow, Kind.HUMAN, ConsentRow.human)
     return Count(
         tokens=size(living),
         consents=size(consents),
         tasks=size(tasks) or int(target.what is What.TASK and _runs(session, target.id, at)),
-        agents=size(agents),
-        humans=size(humans),
+        agents=agents,
+        humans=humans,
         entry=entry,
         complete=complete,
-        agent_names=tuple(session.scalars(select(AgentRow.name).where(AgentRow.id.in_(agents)).order_by(AgentRow.name).limit(NAMED))),
-        human_names=tuple(session.scalars(select(HumanRow.name).where(HumanRow.id.in_(humans)).order_by(HumanRow.name).limit(NAMED))),
+        agent_names=agent_names,
+        human_names=human_names,
     )
 
 
-def _things(kind: Kind, footings: Any) -> Select[str]:
+def _things(kind: Kind, footings: Select[str]) -> Select[str]:
     return select(FootingThingRow.id).where(FootingThingRow.footing.in_(footings), FootingThingRow.kind == kind.value).distinct()
 
 
