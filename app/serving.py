@@ -11,6 +11,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -173,12 +174,16 @@ def _environ(scope: Message, body: bytes) -> WSGIEnvironment:
         "wsgi.run_once": False,
     }
     for raw, value in scope["headers"]:
-        name = raw.decode("latin-1").upper().replace("-", "_")
-        if name not in {"CONTENT_TYPE", "CONTENT_LENGTH"}:
-            name = "HTTP_" + name
-        text = value.decode("latin-1")
+        name, text = _variable(raw), value.decode("latin-1")
         environ[name] = f"{environ[name]},{text}" if name in environ else text
     return environ
+
+
+@lru_cache(maxsize=1024)
+def _variable(header: bytes) -> str:
+    """The WSGI name of a header (RFC 3875 §4.1.18)."""
+    name = header.decode("latin-1").upper().replace("-", "_")
+    return name if name in {"CONTENT_TYPE", "CONTENT_LENGTH"} else "HTTP_" + name
 
 
 def door() -> Door:

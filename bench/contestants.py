@@ -17,6 +17,7 @@ import urllib.error
 import urllib.request
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlencode
@@ -34,6 +35,7 @@ CC, XCHG, INTROSPECT, REVOKE, FIRST = "client_credentials", "exchange", "introsp
 OPERATIONS = (CC, XCHG, INTROSPECT, REVOKE)
 EXTRA = (FIRST,)
 SUBJECTS = 100
+PEOPLE = 20
 """Subject tokens in rotation."""
 INTROSPECTED = 1000
 """Tokens in rotation that are asked about; a first look at each is part of the warm-up."""
@@ -419,7 +421,7 @@ class Deputy(Contestant):
         return False
 
     def _people(self) -> None:
-        """A human, her agent, three APIs; she consents once, while the agent's later requests find the consent standing."""
+        """Twenty people, an agent of one of them, three APIs; they consent, and the agent's requests find the consents standing."""
         world = self._world
         self._apis = [world.resource("read", "write") for _ in range(3)]
         pairs = [(api, scope) for api in self._apis for scope in ("read", "write")]
@@ -434,7 +436,7 @@ class Deputy(Contestant):
             self.caller = Caller(self._agent.client_id, self._agent.secret)
         api = self._apis[0]
         self.introspector = Caller(api.client_id, api.client_secret)
-        self._browser = world.signed_in(human)
+        self._browsers = cycle([world.signed_in(one) for one in (human, *(world.human() for _ in range(PEOPLE - 1)))])
 
     @property
     def serving(self) -> int:
@@ -467,7 +469,7 @@ class Deputy(Contestant):
     def _subject(self, attempts: int = 5) -> str:
         """One hand-over token. Deputy may say 503 while the machine is very busy; then again, as a caller would."""
         try:
-            return self._world.consented(self._browser, self._agent, *self._apis)["access_token"]
+            return self._world.consented(next(self._browsers), self._agent, *self._apis)["access_token"]
         except AssertionError:
             if attempts == 1:
                 raise

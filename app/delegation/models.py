@@ -76,7 +76,7 @@ class TaskRow(Base):
     """One piece of work under a consent. The relay keeps `uses`, `last_used_at` and `labels`."""
 
     __tablename__ = "task"
-    __table_args__ = (Index("ix_task_consent", "consent"),)
+    __table_args__ = (Index("ix_task_consent", "consent"), Index("ix_task_human_agent", "human", "agent"))
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     consent: Mapped[str] = mapped_column(String(64))

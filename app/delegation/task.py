@@ -169,7 +169,7 @@ class Tasks:
         )
         with self._live.database.reading() as session:
             found = session.execute(statement).all()
-        return frozenset().union(*(frozenset(row.labels) | histories.of(row.id, certain=True).labels for row in found))
+        return histories.touched([row.id for row in found]).union(*(row.labels for row in found))
 
     def row(self, task_id: str) -> TaskRow | None:
         """The task as SQL has it now."""

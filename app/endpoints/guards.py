@@ -56,9 +56,10 @@ class Guards:
 
         @endpoint.after_request
         def _cors(response: Response) -> Response:
+            asked = request_ctx.request
             response.headers["Access-Control-Allow-Origin"] = "*"
-            if "HTTP_DPOP" in request.environ:
+            if "HTTP_DPOP" in asked.environ:
                 response.headers["Access-Control-Expose-Headers"] = "DPoP-Nonce"
-            if request.method == "OPTIONS":
+            if asked.method == "OPTIONS":
                 response.headers.extend(PREFLIGHT)
             return response

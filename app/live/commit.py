@@ -266,8 +266,13 @@ class Live:
 
     def members(self, name: str) -> frozenset[str]:
         """The members of a set below the current generation, from a copy proven ours right after."""
+        return self.union([name])
+
+    def union(self, names: Iterable[str]) -> frozenset[str]:
+        """The members of one or more sets, all together and in one round trip."""
         generation = self.generation()
-        found, ready = self.redis.pipeline([("SMEMBERS", prefix(generation.number) + name), ("GET", READY)])
+        base = prefix(generation.number)
+        found, ready = self.redis.pipeline([("SUNION", *(base + name for name in names)), ("GET", READY)])
         self._proven(ready, generation)
         return frozenset(member.decode() for member in found)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from app.live.commit import Live, Touch, history_name
@@ -40,6 +41,10 @@ class Histories:
             while len(self._held) > self._size:
                 self._held.popitem(last=False)
         return held
+
+    def touched(self, tasks: Sequence[str]) -> frozenset[str]:
+        """What any of these tasks has touched, as Redis has it now."""
+        return self._live.union(map(history_name, tasks)) if tasks else frozenset()
 
     def grown(self, touch: Touch) -> None:
         """What a commit of this worker has just added: it compared the size, so nothing else was added meanwhile."""

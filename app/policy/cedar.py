@@ -44,6 +44,12 @@ NO_INSTANCE = -1
 SINCE: dict[str, Any] = {"instance_age": NO_INSTANCE}
 """What the schema has gained, as it was before: questions recorded then lack it."""
 
+CONTEXT = {"Var": "context"}
+"""All of the context, in Cedar's JSON form of policies."""
+
+REMEMBERED = 4096
+"""Answers of one policy set that are remembered at most."""
+
 ERROR = "policy-error"
 """What a refusal names when the engine did not answer cleanly."""
 
@@ -108,6 +114,10 @@ class PolicySet:
     """Whether a policy looks at the agent's other tasks: they are read only then."""
     asks: Mapping[str, Ask] = field(default_factory=dict)
     """The policies that forbid unless a human says otherwise."""
+    looks_at: tuple[str, ...] | None = None
+    """What of the context a policy looks at; None where that cannot be told."""
+    _answers: dict[Any, tuple[str, ...]] = field(default_factory=dict, repr=False, compare=False)
+    """Who forbade questions that differed in nothing any policy looks at: asking Cedar takes longer than most of the rest."""
 
     @classmethod
     def compile(cls, texts: Iterable[tuple[str, str]]) -> PolicySet:
@@ -121,10 +131,13 @@ class PolicySet:
             return cls()
         size = len(policies)
         asks = {name: ask for name, policy in policies.items() if (ask := _ask(policy)) is not None}
+        seen = _context_of(list(policies.values()))
         policies[OURS] = _static("permit(principal, action, resource);")[0]
         document = {"staticPolicies": policies, "templates": {}, "templateLinks": []}
         try:
-            return cls(cedarpy.PolicySet.from_json_str(json.dumps(document)), size, beside, asks)
+            return cls(
+                cedarpy.PolicySet.from_json_str(json.dumps(document)), size, beside, asks, tuple(sorted(seen)) if seen is not None else None
+            )
         except ValueError as error:
             raise PolicyError(f"the policies do not fit together: {error}") from None
 
@@ -132,6 +145,27 @@ class PolicySet:
         """Whether no policy forbids it. An error, a missing answer or an unknown one forbids."""
         if not self.size:
             return ALLOWED
+        key = self._key(question)
+        named = self._answers.get(key) if key is not None else None
+        if named is None:
+            named = self._forbidden_by(question)
+            if key is not None and named != (ERROR,):
+                if len(self._answers) >= REMEMBERED:
+                    self._answers.clear()
+                self._answers[key] = named
+        if not named:
+            return ALLOWED
+        return self._answered(named, question) if named != (ERROR,) else Verdict(allowed=False, policies=named)
+
+    def _key(self, question: Question) -> tuple[Any, ...] | None:
+        """Everything that the answer to a question depends on: also its shape, for what does not fit the schema is a no."""
+        if self.looks_at is None:
+            return None
+        context = question.context
+        return (*question[:6], _shape(context), *(_frozen(context.get(name)) for name in self.looks_at))
+
+    def _forbidden_by(self, question: Question) -> tuple[str, ...]:
+        """The policies that forbid it, none if it is allowed; `ERROR` for every answer that is neither."""
         kind = "Agent" if question.action == "hand_over" else "Resource"
         request = {
             "principal": f"Agent::{json.dumps(question.agent)}",
@@ -143,13 +177,13 @@ class PolicySet:
             entities = _entities(question.agent, question.owner, kind, question.target, question.target_owner, question.target_labels)
             answer = cedarpy.is_authorized(request, self.compiled, entities, SCHEMA)
         except (ValueError, TypeError):
-            return Verdict(allowed=False, policies=(ERROR,))
+            return (ERROR,)
         if answer.diagnostics.errors:
-            return Verdict(allowed=False, policies=(ERROR,))
+            return (ERROR,)
         if answer.decision == cedarpy.Decision.Allow:
-            return ALLOWED
+            return ()
         named = tuple(sorted(answer.diagnostics.reasons)) if answer.decision == cedarpy.Decision.Deny else ()
-        return self._answered(named, question) if named else Verdict(allowed=False, policies=(ERROR,))
+        return named or (ERROR,)
 
     def _answered(self, named: tuple[str, ...], question: Question) -> Verdict:
         """What is left of a denial by these policies, after what the human has said and done. A plain no outweighs every ask."""
@@ -196,6 +230,38 @@ def _check_annotations(policy: Mapping[str, Any]) -> None:
             parse_ask(annotations[ANNOTATION])
         except ValueError as error:
             raise PolicyError(str(error)) from None
+
+
+def _context_of(policy: Any) -> frozenset[str] | None:
+    """The attributes of `context` in Cedar's JSON form of policies; None where one takes all of it."""
+    if isinstance(policy, list):
+        found = [_context_of(part) for part in policy]
+    elif isinstance(policy, dict):
+        if policy == CONTEXT:
+            return None
+        got = policy.get(".") or policy.get("has")
+        if isinstance(got, dict) and got.get("left") == CONTEXT and isinstance(got.get("attr"), str):
+            return frozenset({got["attr"]})
+        found = [_context_of(part) for part in policy.values()]
+    else:
+        return frozenset()
+    return None if None in found else frozenset().union(*(one for one in found if one is not None))
+
+
+def _shape(value: Any) -> Any:
+    """Names and types all the way down."""
+    if isinstance(value, dict):
+        return tuple((name, _shape(inner)) for name, inner in value.items())
+    return frozenset(map(type, value)) if isinstance(value, list) else type(value)
+
+
+def _frozen(value: Any) -> Any:
+    """A value of a context as one that has a hash. Types are kept apart: 1 is not true."""
+    if isinstance(value, list):
+        return tuple(map(_frozen, value))
+    if isinstance(value, dict):
+        return tuple((name, _frozen(value[name])) for name in sorted(value))
+    return (type(value), value)
 
 
 def _ask(policy: Mapping[str, Any]) -> Ask | None:

@@ -19,6 +19,7 @@ MAX_FIELDS = 100
 REPEATABLE = frozenset({"resource", "audience"})
 VISIBLE = bytes(range(0x21, 0x7F))
 BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+LENGTH = re.compile(r"[0-9]{1,5}")
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -31,7 +32,7 @@ def parse_form(request: Request) -> ProtocolRequest:
         _check_type(request)
     if environ.get("HTTP_CONTENT_ENCODING"):
         raise InvalidRequest("an encoded body")
-    body = request.get_data(cache=False)
+    body = _body(request)
     if len(body) > MAX_BODY:
         raise InvalidRequest("the body is too large")
     return ProtocolRequest(
@@ -42,6 +43,18 @@ def parse_form(request: Request) -> ProtocolRequest:
         proof=presented_proof(request) if "HTTP_DPOP" in environ else None,
         certificate=client_certificate(request) if CERTIFICATE in environ else None,
     )
+
+
+def _body(request: Request) -> bytes:
+    """The body. Where the server has it whole and says how long it is, Werkzeug's bounds around it have nothing to add."""
+    environ = request.environ
+    length = environ.get("CONTENT_LENGTH", "")
+    if environ.get("wsgi.input_terminated") and LENGTH.fullmatch(length) and int(length) <= MAX_BODY:
+        body: bytes = environ["wsgi.input"].read(int(length))
+        if len(body) != int(length):
+            raise InvalidRequest("the body ends early")
+        return body
+    return request.get_data(cache=False)
 
 
 def presented_proof(request: Request) -> PresentedProof:

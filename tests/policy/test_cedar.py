@@ -6,6 +6,8 @@ from typing import Any
 
 import cedarpy
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from app.policy import cedar
 from app.policy.asks import Approved, Ask
@@ -62,6 +64,8 @@ def test_a_policy_forbids_and_is_named() -> None:
 
 def test_a_question_that_does_not_fit_the_schema_is_denied() -> None:
     policies = PolicySet.compile([("late", LATE)])
+    # What was answered before does not answer for it either.
+    assert policies.ask(question()).allowed
     for wrong in ({"hour": "nine"}, {"unheard": 1}, {"task": {"id": 1}}, {"labels": None}, {"now": object()}):
         said = policies.ask(question(**wrong))
         assert (said.allowed, said.policies) == (False, (ERROR,)), wrong
@@ -97,8 +101,8 @@ class Answer:
     ids=["deny without a reason", "no decision", "allow with errors", "none", "a word", "raises"],
 )
 def test_nothing_but_a_clean_allow_permits(monkeypatch: pytest.MonkeyPatch, said: Any) -> None:
+    assert PolicySet.compile([("late", LATE)]).ask(question()).allowed
     policies = PolicySet.compile([("late", LATE)])
-    assert policies.ask(question()).allowed
     monkeypatch.setattr(cedar.cedarpy, "is_authorized", lambda *_: said())
     answer = policies.ask(question())
     assert (answer.allowed, answer.policies) == (False, (ERROR,))
@@ -163,3 +167,57 @@ def test_a_question_with_an_answer_is_asked_again_with_it() -> None:
     asked = question(hour=19)._replace(approved=Approved(frozenset({"ask"}), 7))
     assert Question.parse(asked.recorded()) == asked
     assert "approved" not in question().recorded() and Question.parse(question().recorded()) == question()
+
+
+# What was answered before
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        (LATE, ("hour",)),
+        ('forbid (principal, action, resource) when { context.scopes.contains("x") && context.task.default };', ("scopes", "task")),
+        ('forbid (principal, action, resource) when { context has amount && context.amount.value.greaterThan(decimal("1.0")) };', ("amount",)),
+        ('forbid (principal, action, resource) when { principal.owner == "x" };', ()),
+        ('forbid (principal, action, resource) when { {"all": context}.all.hour > 3 };', None),
+    ],
+)  # fmt: skip
+def test_what_a_policy_looks_at_is_told_or_everything_is(text: str, seen: tuple[str, ...] | None) -> None:
+    assert PolicySet.compile([("one", text)]).looks_at == seen
+
+
+def test_it_is_asked_once_about_what_differs_in_nothing_a_policy_looks_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, engine = [], cedarpy.is_authorized
+
+    def counting(*arguments: Any) -> Any:
+        asked.append(arguments)
+        return engine(*arguments)
+
+    monkeypatch.setattr(cedar.cedarpy, "is_authorized", counting)
+    policies = PolicySet.compile([("late", LATE)])
+    for now in range(5):
+        assert policies.ask(question(now=now)).allowed
+        assert policies.ask(question(now=now, hour=18)).policies == ("late",)
+    assert len(asked) == 2
+    for other in ({"agent": "https://as.example/agents/b"}, {"action": "call"}, {"target": "https://other.example"}, {"owner": "hum_3"}):
+        assert policies.ask(question()._replace(**other)).allowed
+    assert policies.ask(question()._replace(target_labels=("confidential",))).allowed
+    assert len(asked) == 7
+
+
+SETS = st.lists(st.sampled_from(["confidential", "external-send", "unknown", "payment-prepare", "payment-approve", "hr"]), unique=True).map(
+    sorted
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_what_is_remembered_is_what_would_be_answered(data: st.DataObject) -> None:
+    texts = [(one.name, one.text) for one in ready_made()]
+    remembering = PolicySet.compile(texts)
+    for _ in range(6):
+        context = {name: data.draw(SETS) for name in ("labels", "touched", "combined", "other_tasks")}
+        asked = question(
+            **context, hour=data.draw(st.integers(0, 23)), first_time=data.draw(st.booleans()), depth=data.draw(st.integers(1, 4))
+        )
+        assert remembering.ask(asked) == PolicySet.compile(texts).ask(asked)
