@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from app import clock
@@ -80,6 +80,14 @@ class Opening:
     pairs: Pairs
     deadline: int
     limits: Limits
+
+
+BESIDE = (
+    select(TaskRow.id, TaskRow.labels)
+    .where(TaskRow.human == bindparam("human"), TaskRow.agent == bindparam("agent"), TaskRow.id != bindparam("task"))
+    .where(TaskRow.ended_at.is_(None), TaskRow.deadline > bindparam("now"), TaskRow.generation == bindparam("generation"))
+)
+"""Made once: where a policy looks at them it is asked with each exchange."""
 
 
 class Tasks:
@@ -162,13 +170,11 @@ class Tasks:
 
     def touched_beside(self, task: Task, histories: Histories) -> frozenset[str]:
         """What the other running tasks of the same agent for the same human have touched."""
-        statement = (
-            select(TaskRow.id, TaskRow.labels)
-            .where(TaskRow.human == task.human, TaskRow.agent == task.agent, TaskRow.id != task.id, TaskRow.ended_at.is_(None))
-            .where(TaskRow.deadline > clock.timestamp(), TaskRow.generation == self._live.generation().number)
-        )
+        which = {
+            "human": task.human, "agent": task.agent, "task": task.id, "now": clock.timestamp(), "generation": self._live.generation().number,
+        }  # fmt: skip
         with self._live.database.reading() as session:
-            found = session.execute(statement).all()
+            found = session.connection().execute(BESIDE, which).all()
         return histories.touched([row.id for row in found]).union(*(row.labels for row in found))
 
     def row(self, task_id: str) -> TaskRow | None:
