@@ -113,7 +113,7 @@ class Issuance:
             access = _access_request(grant, caller, agent, certain=certain)
             known = known._replace(access=access)
             access = self._in_force(access.held_with(caller.proven).by(caller.instance or grant.instance), certain=certain)
-            verdict = decide(access, self.policies.current().value)
+            verdict = self._decided(access)
             known = known._replace(access=access, layers=verdict.layers, question=verdict.question)
             if not isinstance(verdict, Permit):
                 known = known._replace(forbidden_by=verdict.policies)
@@ -165,13 +165,18 @@ class Issuance:
 
     def _in_force(self, access: AccessRequest, *, certain: bool) -> AccessRequest:
         """With what its task has touched and the policies it is decided under; the commit compares both."""
-        policies = self.policies.current(certain=certain)
-        version = policies.reading.version
+        version = self.policies.current(certain=certain).reading.version
         if access.task is None:
             return access._replace(policies=version)
-        task = access.task.value
-        others = self.registers.tasks.touched_beside(task, self.histories) if policies.value.looks_beside else frozenset()
-        return access._replace(policies=version, history=self.histories.of(task.id, certain=certain), others=others)
+        return access._replace(policies=version, history=self.histories.of(access.task.value.id, certain=certain))
+
+    def _decided(self, access: AccessRequest) -> Permit | Denial | NeedsHuman:
+        """The decision; what the agent's other tasks have touched is read where it can make a difference."""
+        policies = self.policies.current().value
+        verdict = decide(access, policies)
+        if access.task is None or verdict.question is None or not policies.looks_beside(verdict.question):
+            return verdict
+        return decide(access._replace(others=self.registers.tasks.touched_beside(access.task.value, self.histories)), policies)
 
     def _commit(self, prepared: Prepared, keys_version: int, generation: Generation) -> None:
         """Everything that was read is still true, and the record is on its way; or nothing happened."""

@@ -7,7 +7,7 @@ before, and nothing here widens them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -44,6 +44,7 @@ NO_INSTANCE = -1
 SINCE: dict[str, Any] = {"instance_age": NO_INSTANCE}
 """What the schema has gained, as it was before: questions recorded then lack it."""
 
+OTHERS = "other_tasks"
 CONTEXT = {"Var": "context"}
 """All of the context, in Cedar's JSON form of policies."""
 
@@ -110,12 +111,12 @@ class PolicySet:
 
     compiled: Any = None
     size: int = 0
-    looks_beside: bool = False
-    """Whether a policy looks at the agent's other tasks: they are read only then."""
     asks: Mapping[str, Ask] = field(default_factory=dict)
     """The policies that forbid unless a human says otherwise."""
     looks_at: tuple[str, ...] | None = None
     """What of the context a policy looks at; None where that cannot be told."""
+    beside: PolicySet | None = None
+    """Of the policies that look at the agent's other tasks, what they say without that; None where none does."""
     _answers: dict[Any, tuple[str, ...]] = field(default_factory=dict, repr=False, compare=False)
     """Who forbade questions that differed in nothing any policy looks at: asking Cedar takes longer than most of the rest."""
 
@@ -123,23 +124,32 @@ class PolicySet:
     def compile(cls, texts: Iterable[tuple[str, str]]) -> PolicySet:
         """From (name, Cedar text) pairs. Raises `PolicyError` naming what is wrong."""
         policies: dict[str, Any] = {}
-        beside = False
         for name, text in texts:
-            beside = beside or "other_tasks" in text
             policies |= _parsed(name, text)
+        looking = {name: _without(OTHERS, policy) for name, policy in policies.items() if _looks(OTHERS, policy)}
+        return cls._of(policies, cls._of(looking) if looking else None)
+
+    @classmethod
+    def _of(cls, policies: Mapping[str, Any], beside: PolicySet | None = None) -> PolicySet:
         if not policies:
             return cls()
-        size = len(policies)
-        asks = {name: ask for name, policy in policies.items() if (ask := _ask(policy)) is not None}
+        ours = {OURS: _static("permit(principal, action, resource);")[0]}
+        document = {"staticPolicies": {**policies, **ours}, "templates": {}, "templateLinks": []}
         seen = _context_of(list(policies.values()))
-        policies[OURS] = _static("permit(principal, action, resource);")[0]
-        document = {"staticPolicies": policies, "templates": {}, "templateLinks": []}
         try:
             return cls(
-                cedarpy.PolicySet.from_json_str(json.dumps(document)), size, beside, asks, tuple(sorted(seen)) if seen is not None else None
+                cedarpy.PolicySet.from_json_str(json.dumps(document)),
+                len(policies),
+                {name: ask for name, policy in policies.items() if (ask := _ask(policy)) is not None},
+                tuple(sorted(seen)) if seen is not None else None,
+                beside,
             )
         except ValueError as error:
             raise PolicyError(f"the policies do not fit together: {error}") from None
+
+    def looks_beside(self, question: Question) -> bool:
+        """Whether what the agent's other tasks have touched can make a difference: to read it takes as long as to decide."""
+        return self.beside is not None and not self.beside.ask(question).allowed
 
     def ask(self, question: Question) -> Verdict:
         """Whether no policy forbids it. An error, a missing answer or an unknown one forbids."""
@@ -246,6 +256,33 @@ def _context_of(policy: Any) -> frozenset[str] | None:
     else:
         return frozenset()
     return None if None in found else frozenset().union(*(one for one in found if one is not None))
+
+
+def _looks(name: str, policy: Any) -> bool:
+    """Whether a policy, or a part of one, reads an attribute of `context`."""
+    seen = _context_of(policy)
+    return seen is None or name in seen
+
+
+def _without(name: str, policy: Mapping[str, Any]) -> dict[str, Any]:
+    """The policy without the conditions that read an attribute: it forbids all that the policy does, and more."""
+    conditions = []
+    for condition in policy.get("conditions", ()):
+        if not _looks(name, condition):
+            conditions.append(condition)
+        elif condition["kind"] == "when":
+            conditions += ({"kind": "when", "body": part} for part in _conjuncts(condition["body"]) if not _looks(name, part))
+    return {**policy, "conditions": conditions, "annotations": {}}
+
+
+def _conjuncts(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The parts of a condition that must all be true."""
+    both = body.get("&&")
+    if both is None:
+        yield body
+    else:
+        yield from _conjuncts(both["left"])
+        yield from _conjuncts(both["right"])
 
 
 def _shape(value: Any) -> Any:

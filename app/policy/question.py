@@ -13,7 +13,7 @@ from app.delegation.task import Task
 from app.policy.access import AccessRequest, SignedInAs, TokenKind
 from app.policy.asks import Approved
 from app.policy.call import Call
-from app.policy.cedar import NO_INSTANCE, Question
+from app.policy.cedar import NO_INSTANCE, OTHERS, Question
 
 
 def question_of(access: AccessRequest) -> Question | None:
@@ -85,7 +85,7 @@ def ask_about(
         "labels": sorted(labels),
         "touched": sorted(known),
         "combined": sorted(known | labels),
-        "other_tasks": sorted(label for label in others if not label.startswith(AT)),
+        OTHERS: _labels(others),
         "first_time": at(target) not in touched,
         "now": now,
         "hour": moment.hour,
@@ -96,6 +96,15 @@ def ask_about(
     if call is not None:
         context |= call.facts()
     return Question(action, agent.uri, agent.owner, target, target_owner, tuple(sorted(target_labels)), context, approved)
+
+
+def beside(question: Question, others: frozenset[str]) -> Question:
+    """The same question with what the agent's other tasks have touched."""
+    return question.asking(**{OTHERS: _labels(others)})
+
+
+def _labels(entries: frozenset[str]) -> list[str]:
+    return sorted(label for label in entries if not label.startswith(AT))
 
 
 AT = "@"

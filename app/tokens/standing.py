@@ -16,7 +16,7 @@ from app.live.things import POLICIES
 from app.policy.call import Call
 from app.policy.cedar import PolicySet, Question
 from app.policy.policies import Policies
-from app.policy.question import ask_about
+from app.policy.question import ask_about, beside
 from app.resources.resource import Resource
 from app.tokens.approvals import Approvals
 from app.tokens.verify import VerifiedToken
@@ -74,14 +74,11 @@ class Standing:
         consent = self.consents.find(token.lineage.consent) if token.lineage.consent else None
         task = self.tasks.find(token.task) if token.task else None
         touched: frozenset[str] = frozenset()
-        others: frozenset[str] = frozenset()
         if task is not None:
             touched = task.value.labels | (history or self.histories.of(task.value.id, certain=True)).labels
-            if policies.looks_beside:
-                others = self.tasks.touched_beside(task.value, self.histories)
         scope = token.authority.scope if call is None else frozenset({call.scope})
         instance = self.instances.find(token.instance) if token.instance is not None else None
-        return ask_about(
+        question = ask_about(
             action="issue" if call is None else "call",
             agent=agent.value,
             target=resource.uri,
@@ -94,13 +91,15 @@ class Standing:
             scopes=scope,
             labels=resource.touched_by(scope) | (call.labels if call is not None else frozenset()),
             touched=touched,
-            others=others,
             now=clock.timestamp(),
             call=call,
             # What its human said to the policies that asked, she said of this token.
             approved=self.approvals.answered(token.lineage.approval) if token.lineage.approval else None,
             instance=instance.value if instance is not None else None,
         )
+        if task is None or not policies.looks_beside(question):
+            return question
+        return beside(question, self.tasks.touched_beside(task.value, self.histories))
 
 
 def who_acts(token: VerifiedToken) -> Who:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from app.policy import cedar
 from app.policy.asks import Approved, Ask
 from app.policy.cedar import ERROR, PolicyError, PolicySet, Question, check
+from app.policy.question import beside
 from app.policy.ready import ready_made
 
 LATE = "forbid (principal, action, resource) when { context.hour >= 18 };"
@@ -221,3 +222,43 @@ def test_what_is_remembered_is_what_would_be_answered(data: st.DataObject) -> No
             **context, hour=data.draw(st.integers(0, 23)), first_time=data.draw(st.booleans()), depth=data.draw(st.integers(1, 4))
         )
         assert remembering.ask(asked) == PolicySet.compile(texts).ask(asked)
+
+
+# What the agent's other tasks have touched is read only where it matters
+
+BESIDE = (
+    'forbid (principal, action, resource) when { context.labels.contains("hr") && context.other_tasks.contains("payment-approve") };',
+    'forbid (principal, action, resource) when { context.other_tasks.contains("hr") && context.hour > 12 && context.depth > 2 };',
+    'forbid (principal, action, resource) when { context.hour > 20 } unless { context.other_tasks.contains("hr") };',
+    'forbid (principal, action, resource) when { context.first_time && (context.depth > 3 || context.other_tasks.contains("hr")) };',
+    'forbid (principal, action == Action::"call", resource) when { !context.other_tasks.isEmpty() };',
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data(), st.sets(st.sampled_from(BESIDE), min_size=1))
+def test_where_other_tasks_are_not_looked_at_they_make_no_difference(data: st.DataObject, texts: set[str]) -> None:
+    policies = PolicySet.compile(
+        [*((f"p{n}", text) for n, text in enumerate(sorted(texts))), *((one.name, one.text) for one in ready_made())]
+    )
+    labels = data.draw(SETS)
+    context = {
+        "labels": labels, "combined": labels, "hour": data.draw(st.integers(0, 23)), "depth": data.draw(st.integers(1, 4)),
+        "first_time": data.draw(st.booleans()),
+    }  # fmt: skip
+    before = question(**context)._replace(action=data.draw(st.sampled_from(["issue", "call"])))
+    if not policies.looks_beside(before):
+        assert policies.ask(before) == policies.ask(beside(before, frozenset(data.draw(SETS))))
+
+
+def test_they_are_looked_at_where_they_can_and_never_where_no_policy_does() -> None:
+    four_eyes = next(one.text for one in ready_made() if one.name == "four-eyes")
+    policies = PolicySet.compile([("four-eyes", four_eyes)])
+    assert not policies.looks_beside(question(labels=["confidential"]))
+    assert policies.looks_beside(question(labels=["payment-approve"], combined=["payment-approve"]))
+    assert not PolicySet.compile([("late", LATE)]).looks_beside(question(hour=20))
+    assert not PolicySet().looks_beside(question())
+    everything = "forbid (principal, action, resource) when { {all: context}.all.hour > 3 };"
+    assert PolicySet.compile([("everything", everything)]).looks_beside(question(hour=0))
+    # A question that cannot be asked is asked with everything.
+    assert policies.looks_beside(question(unheard=1))
