@@ -7,7 +7,8 @@ run again from the start with her answer.
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,15 +142,7 @@ class Issuance:
         prepared = prepare(permit, self.registers.settings.issuer, self.keys.signing_key(signing_alg(permit)))
         grant.request.check_in_time(self.registers.settings.deadline)
         grant.before_commit(permit.access)
-        committed = False
-        try:
-            with grant.together(permit.access):
-                self._commit(prepared, keys.version, generation)
-                committed = True
-        except TemporarilyUnavailable as trouble:
-            if committed:
-                self._not_delivered(prepared, trouble.reason)
-            raise
+        self._commit(prepared, keys.version, generation, grant)
         return self._deliver(prepared, grant)
 
     # The steps
@@ -178,7 +171,7 @@ class Issuance:
             return verdict
         return decide(access._replace(others=self.registers.tasks.touched_beside(access.task.value, self.histories)), policies)
 
-    def _commit(self, prepared: Prepared, keys_version: int, generation: Generation) -> None:
+    def _commit(self, prepared: Prepared, keys_version: int, generation: Generation, grant: Grant) -> None:
         """Everything that was read is still true, and the record is on its way; or nothing happened."""
         access = prepared.permit.access
         versions = _versions(
@@ -199,9 +192,23 @@ class Issuance:
             born=born(*limited, prepared.jti, access.authority.end) if limited is not None else (),
             record=body,
         )
-        self.allowances.commit(commit, of_token(*limited) if limited is not None else ())
+        spends = of_token(*limited) if limited is not None else ()
+        self.allowances.commit(commit, spends, lambda: self._together(prepared, grant))
         if commit.touch is not None and commit.touch.labels:
             self.histories.grown(commit.touch)
+
+    @contextmanager
+    def _together(self, prepared: Prepared, grant: Grant) -> Iterator[None]:
+        """Around one try of the commit: what SQL has with it. Where SQL fails after it passed, nothing is delivered."""
+        passed = False
+        try:
+            with grant.together(prepared.permit.access):
+                yield
+                passed = True
+        except TemporarilyUnavailable as trouble:
+            if passed:
+                self._not_delivered(prepared, trouble.reason)
+            raise
 
     def _deliver(self, prepared: Prepared, grant: Grant) -> dict[str, Any]:
         access = prepared.permit.access

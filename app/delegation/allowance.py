@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -23,6 +24,9 @@ PART = 100
 """One hundredth of a limit is set aside at a time: what a lost Redis can make unusable."""
 
 KEPT = 10_000
+
+Around = Callable[[], AbstractContextManager[None]]
+"""What a commit happens within: a transaction of SQL that ends well if and only if it passes."""
 
 
 class Mark(NamedTuple):
@@ -40,13 +44,17 @@ class Allowances:
         self._marks: OrderedDict[tuple[int, str, str], Mark] = OrderedDict()
         self._lock = threading.Lock()
 
-    def commit(self, commit: Commit, spends: Sequence[Spend]) -> None:
-        """Commit, and take these with it. Raises AccessDenied when one has not enough left, else as `Live.commit`."""
+    def commit(self, commit: Commit, spends: Sequence[Spend], together: Around = nullcontext) -> None:
+        """Commit, and take these with it; each try happens within `together`, setting more aside never does.
+
+        Raises AccessDenied when one has not enough left, else as `Live.commit`.
+        """
         generation = commit.generation or self._live.generation()
         while True:
             takes = tuple(self._take(spend, generation) for spend in spends)
             try:
-                self._live.commit(replace(commit, generation=generation, take=takes) if takes else commit)
+                with together():
+                    self._live.commit(replace(commit, generation=generation, take=takes) if takes else commit)
             except Exhausted as spent:
                 spend = next((one for one in spends if one.name == spent.name), None)
                 if spend is None:

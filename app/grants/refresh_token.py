@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from app.agents.agent import Agent
 from app.clients.authenticate import AuthenticatedClient
 from app.delegation.consent import Consent
@@ -28,7 +31,7 @@ class RefreshToken(AuthorizedGrant):
         refresh = self.registers.families.find(value)
         if refresh is None or refresh.authorization.client_id != caller.client.client_id:
             raise InvalidGrant("no such refresh token for this client")
-        if refresh.used and self.refresh_token is None:
+        if refresh.used:
             raise Replayed("refresh_token", refresh.authorization.family)
         if not refresh.alive:
             raise InvalidGrant("expired, or its family has ended")
@@ -38,13 +41,24 @@ class RefreshToken(AuthorizedGrant):
         access = self.access_for(refresh.authorization, caller, agent, bound=refresh.confirmation)
         return self.check_alive(access) if certain else access
 
-    def before_commit(self, access: AccessRequest) -> None:
-        """Use the refresh token up. A crash between this and the commit burns it, never doubles it."""
-        if self._refresh is None or self.refresh_token is not None:
+    @contextmanager
+    def together(self, access: AccessRequest) -> Iterator[None]:
+        """The refresh token is used up, and the next is there, if and only if the commit passes.
+
+        Who comes at the same time waits for that. Used up before, it would be taken for stolen by the others, whose word ends
+        the family under the feet of the first: then nobody gets anything.
+        """
+        refresh = self._refresh
+        if refresh is None:
+            yield
             return
-        self.refresh_token = self.registers.families.rotate(self._refresh, self.holder(access))
-        if self.refresh_token is None:
-            raise Replayed("refresh_token", self._refresh.authorization.family)
+        families = self.registers.families
+        with self.registers.live.database.transaction() as session:
+            rotated = families.rotate(session, refresh, self.holder(access))
+            if rotated is None:
+                raise Replayed("refresh_token", refresh.authorization.family)
+            yield
+        self.refresh_token = rotated
 
     def give_back(self) -> None:
         """Without this, whoever is told 503 or 429 and comes again as told would look like a thief, and end the family."""

@@ -150,10 +150,10 @@ class Families:
         with self._database.transaction() as session:
             return _add(session, family, 0, expires_at, holder)
 
-    def rotate(self, refresh: Refresh, holder: Holder) -> str | None:
+    def rotate(self, session: Session, refresh: Refresh, holder: Holder) -> str | None:
         """Use a refresh token up, by one conditional UPDATE, and make the next, good in the hands of whoever proved to be here.
 
-        None: somebody was first, a replay.
+        Until the transaction ends everybody else who holds it waits. None: somebody was first, a replay.
         """
         statement = (
             update(RefreshTokenRow)
@@ -161,11 +161,10 @@ class Families:
             .values(used_at=clock.timestamp())
             .returning(RefreshTokenRow.hash)
         )
-        with self._database.transaction() as session:
-            if session.execute(statement).one_or_none() is None:
-                return None
-            authorization = refresh.authorization
-            return _add(session, authorization.family, refresh.generation + 1, authorization.expires_at, holder)
+        if session.execute(statement).one_or_none() is None:
+            return None
+        authorization = refresh.authorization
+        return _add(session, authorization.family, refresh.generation + 1, authorization.expires_at, holder)
 
     def give_back(self, refresh: Refresh, undelivered: str) -> None:
         """Take `rotate` back, because its caller was told to come again: what he has is good, what he never got is not."""

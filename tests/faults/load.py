@@ -205,7 +205,7 @@ class Load:
         try:
             got = self._issue("refresh", ask)
         except Lost:
-            # Used up or not, nobody can say: a crash burns it.
+            # Used up or not, nobody can say.
             self.refresh_known = False
             return
         if got is not None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.protocol.answers import refresh
 from tests.protocol.test_tasks import Story, at_once, story
 from tests.world import Answer, claims_of
 
@@ -54,6 +55,20 @@ def test_a_consent_with_ten_uses_gives_ten_tokens_over_all_its_tasks(story: Stor
     (record, *_) = story.world.ledger(id=next(answer.json["audit_id"] for answer in answers if answer.status != 200))
     assert (record["layer"], record["consent"]) == ("limit", story.consent)
     assert "consent" in record["reason"]
+
+
+def test_refresh_tokens_count_against_the_consent_too_and_the_one_that_was_refused_is_still_good(story: Story) -> None:
+    scope = "mail:read calendar:read"
+    limits = {"uses": 4}
+    given = story.world.consented(
+        story.browser, story.assistant, story.mail, story.calendar, scope=scope, away=True, asked={"limits": json.dumps(limits)}
+    )
+    for api in (story.mail, story.calendar) * 2:
+        given = refresh(story.world, story.assistant, given["refresh_token"], resource=api.uri).ok()
+    refused = refresh(story.world, story.assistant, given["refresh_token"], resource=story.mail.uri)
+    assert (refused.error, refused.json["limit"]) == ("access_denied", "uses")
+    # For both APIs it is a hand-over, which is no use.
+    assert refresh(story.world, story.assistant, given["refresh_token"]).status == 200
 
 
 def test_reported_amounts_add_up_over_tasks_and_children_and_never_exceed_the_consents(story: Story) -> None:
