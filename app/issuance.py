@@ -167,7 +167,10 @@ class Issuance:
         """The decision; what the agent's other tasks have touched is read where it can make a difference."""
         policies = self.policies.current().value
         verdict = decide(access, policies)
-        if access.task is None or verdict.question is None or not policies.looks_beside(verdict.question):
+        if access.task is None or verdict.question is None or policies.beside is None:
+            return verdict
+        # A refusal says what would pass instead, which may differ in what such a policy looks at.
+        if isinstance(verdict, Permit) and not policies.looks_beside(verdict.question):
             return verdict
         return decide(access._replace(others=self.registers.tasks.touched_beside(access.task.value, self.histories)), policies)
 

@@ -135,7 +135,7 @@ class Grant(ABC):
         return {}
 
     def give_back(self) -> None:
-        """Undo `before_commit`: nothing was delivered."""
+        """Undo what `before_commit` or `together` used up: nothing was delivered."""
 
     def replayed(self) -> str | None:
         """The family to end when this request's evidence was used before."""

@@ -61,7 +61,7 @@ class RefreshToken(AuthorizedGrant):
         self.refresh_token = rotated
 
     def give_back(self) -> None:
-        """Without this, whoever is told 503 or 429 and comes again as told would look like a thief, and end the family."""
+        """After the commit passed: whoever is then told 503 and comes again as told would look like a thief, and end the family."""
         if self._refresh is not None and self.refresh_token is not None:
             self.registers.families.give_back(self._refresh, self.refresh_token)
 
