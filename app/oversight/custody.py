@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,34 +78,38 @@ class Records:
 
     def newest(self, which: Filter, until: int | None = None) -> list[Entry]:
         """The newest that fit, oldest first; `until` in milliseconds since 1970."""
-        held = self._queries.newest(MANY, which, until=until)
-        return held + self._beside(held, lambda record: _fits(record, which) and (until is None or record["at"] <= until))
+        waits = self._beside(lambda record: _fits(record, which) and (until is None or record["at"] <= until))
+        return _both(self._queries.newest(MANY, which, until=until), waits)
 
     def oldest(self, which: Filter, after: int) -> list[Entry]:
         """The first that fit, after an entry of that number."""
-        held = self._queries.following(after, which)[:MANY]
-        return held + self._beside(held, lambda record: _fits(record, which))
+        waits = self._beside(lambda record: _fits(record, which))
+        return _both(self._queries.following(after, which)[:MANY], waits)
 
-    def every(self, which: Filter, until: int) -> Iterator[Entry]:
+    def every(self, which: Filter, until: int) -> list[Entry]:
         """All that fit up to that moment, oldest first."""
+        waits = self._beside(lambda record: _fits(record, which) and record["at"] <= until)
         held: list[Entry] = []
         after = 0
         while page := self._queries.following(after, which):
             held += (entry for entry in page if entry.record["at"] <= until)
             after = page[-1].seq
-        yield from held + self._beside(held, lambda record: _fits(record, which) and record["at"] <= until)
+        return _both(held, waits)
 
-    def around(self, events: frozenset[str], since: int, until: int, after: int) -> Iterator[Entry]:
+    def around(self, events: frozenset[str], since: int, until: int, after: int) -> list[Entry]:
         """What happened of these kinds in that time (milliseconds), oldest first."""
+        waits = self._beside(lambda record: record["event"] in events and since <= record["at"] <= until)
         held = list(self._queries.around(events, since, until, after))
-        yield from sorted(
-            held + self._beside(held, lambda record: record["event"] in events and since <= record["at"] <= until),
-            key=lambda entry: int(entry.record["at"]),
-        )
+        return sorted(_both(held, waits), key=lambda entry: int(entry.record["at"]))
 
-    def _beside(self, held: Sequence[Entry], fits: Callable[[Record], bool]) -> list[Entry]:
-        known = {entry.record["id"] for entry in held}
-        return [e for e in self._waiting if fits(e.record) and e.record["id"] not in known and self._queries.named(e.record["id"]) is None]
+    def _beside(self, fits: Callable[[Record], bool]) -> list[Entry]:
+        """Those that wait still. Looked at before the ledger is: what moves in between is then seen twice and not missed."""
+        return [e for e in self._waiting if fits(e.record) and self._queries.named(e.record["id"]) is None]
+
+
+def _both(held: list[Entry], waits: Sequence[Entry]) -> list[Entry]:
+    known = {entry.record["id"] for entry in held}
+    return held + [entry for entry in waits if entry.record["id"] not in known]
 
 
 def _fits(record: Record, which: Filter) -> bool:

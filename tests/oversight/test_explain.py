@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from click.testing import CliRunner, Result
 
 from app import create_app
 from app.cli import cli
-from app.database import db
-from app.oversight.custody import _ends
+from app.database import Database, db
+from app.ledger.queries import Entry, Filter, Queries
+from app.oversight.custody import Records, _ends
 from app.oversight.explain import ORDER, layers_of, missing_of
 from app.oversight.words import LAYERS
 from app.policy.rules import RULES
@@ -341,6 +342,46 @@ def test_what_is_on_its_way_to_the_ledger_is_told_as_such(deployment: Deployment
     late.server.database.close()
     with app.app_context():
         db.engine.dispose()
+
+
+class Arriving(Queries):
+    """A ledger that one record reaches between two looks: `after` looks without it, all later ones with it."""
+
+    def __init__(self, database: Database, late: str, after: int) -> None:
+        super().__init__(database)
+        self.late, self.looks_left = late, after
+
+    def _seen(self, entries: Iterable[Entry]) -> list[Entry]:
+        self.looks_left -= 1
+        return [entry for entry in entries if self.looks_left < 0 or entry.record["id"] != self.late]
+
+    def newest(self, count: int, which: Filter, *, until: int | None = None) -> list[Entry]:
+        return self._seen(super().newest(count, which, until=until))
+
+    def following(self, after: int, which: Filter) -> list[Entry]:
+        return self._seen(super().following(after, which))
+
+    def around(self, events: Collection[str], since: int, until: int, after: int) -> Iterator[Entry]:
+        return iter(self._seen(super().around(events, since, until, after)))
+
+    def named(self, identifier: str) -> Entry | None:
+        found = super().named(identifier)
+        return next(iter(self._seen([found] if found is not None else [])), None)
+
+
+@pytest.mark.parametrize("looks", range(4))
+def test_what_reaches_the_ledger_while_one_looks_is_told_once(story: Story, looks: int) -> None:
+    jti = claims_of(story.token(story.calendar))["jti"]
+    (record,) = story.world.ledger(jti=jti, event="token.issued")
+    which, at = Filter(jti=jti, event="token.issued"), record["at"]
+    for look in (
+        lambda records: records.newest(which, at),
+        lambda records: records.oldest(which, 0),
+        lambda records: records.every(which, at),
+        lambda records: records.around(frozenset({"token.issued"}), at, at, 0),
+    ):
+        found = look(Records(Arriving(story.world.server.database, record["id"], looks), [record]))
+        assert [entry.record["id"] for entry in found].count(record["id"]) == 1
 
 
 def test_layers_of_a_record_of_before_are_not_invented() -> None:
