@@ -14,17 +14,14 @@ from app.api.asked import Asked
 from app.api.operations import Operation
 from app.errors import InsufficientScope, InvalidBearer, InvalidRequest
 from app.humans.accounts import Accounts
-from app.keys.strict import Malformed, json_object
 from app.oversight.caller import Caller
 from app.rim.form import parse_parameters
+from app.rim.json_body import json_body
 from app.tokens.presented import CHALLENGE, PresentedToken
 from app.tokens.presented_here import TokensHere
 from app.tokens.standing import who_acts
 from app.tokens.verify import VerifiedToken
 from app.vocabulary import format_scope
-
-MAX_BODY = 65_536
-"""Bytes of a JSON body."""
 
 NONE: frozenset[str] = frozenset()
 
@@ -67,15 +64,13 @@ class Doorkeeper:
 
 def read(request: Request, operation: Operation, in_path: Mapping[str, str]) -> Asked:
     """What is asked. Raises InvalidRequest, which names the member and never repeats its value."""
-    query = parse_parameters(request.query_string, NONE)
     try:
         if operation.method == "GET":
+            query = parse_parameters(request.query_string, NONE)
             if query.keys() & in_path.keys():
                 raise InvalidRequest("a member of the path in the query")
             return operation.takes.model_validate_strings({name: value for name, (value,) in query.items()} | dict(in_path))
-        if query:
-            raise InvalidRequest("parameters in the query")
-        body = _body(request, needed=bool(operation.takes.model_fields.keys() - in_path.keys()))
+        body = json_body(request, optional=operation.takes.model_fields.keys() <= in_path.keys())
         if body.keys() & in_path.keys():
             raise InvalidRequest("a member of the path in the body")
         return operation.takes.model_validate_json(orjson.dumps({**body, **in_path}), strict=True)
@@ -87,17 +82,3 @@ def read(request: Request, operation: Operation, in_path: Mapping[str, str]) -> 
 
 
 SAID = {"missing": "is required", "extra_forbidden": "There is a member that is not known"}
-
-
-def _body(request: Request, *, needed: bool) -> Mapping[str, object]:
-    data = request.get_data(cache=False)
-    if not data and not needed:
-        return {}
-    if request.mimetype != "application/json":
-        raise InvalidRequest("not JSON", description="The body is JSON, and its Content-Type says so.")
-    if len(data) > MAX_BODY:
-        raise InvalidRequest("the body is too large")
-    try:
-        return json_object(data)
-    except Malformed as error:
-        raise InvalidRequest(str(error), description="The body is not one JSON object with each member once.") from None

@@ -7,7 +7,7 @@ import re
 from flask import Blueprint, Response
 
 from app.endpoints.guards import Guards
-from app.endpoints.tasks import json_body, presented
+from app.rim.json_body import authenticating, json_body
 from app.rim.logs import ECHOED
 from app.rim.problems import json_response
 from app.tokens.evaluation import Evaluation
@@ -29,6 +29,6 @@ def blueprint(introspection: Introspection, guards: Guards) -> Blueprint:
                 # The caller's own id comes back in place of ours (AuthZEN §10.1.3).
                 request.environ[ECHOED] = sent
             body = json_body(request)
-            return json_response(introspection.evaluate(presented(request, body), Evaluation.parse(body)))
+            return json_response(introspection.evaluate(authenticating(request, body), Evaluation.parse(body)))
 
     return endpoint

@@ -6,9 +6,9 @@ from flask import Blueprint, Response
 
 from app.agents.enrolment import Enrolments
 from app.endpoints.guards import Guards
-from app.endpoints.tasks import json_body
 from app.errors import InvalidRequest, NotFound
 from app.rim.form import presented_proof, presented_token
+from app.rim.json_body import json_body
 from app.rim.problems import json_response
 from app.tokens.instances import OwnInstance
 
