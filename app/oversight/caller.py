@@ -19,15 +19,13 @@ from app.delegation.models import ConsentRow, TaskRow
 from app.errors import AccessDenied, InsufficientUserAuthentication
 from app.humans.accounts import Human
 from app.ledger.models import EntryRow
-from app.vocabulary import Role, ScopeSet
+from app.oversight.governance import FRESH, OFFICES, Duty
+from app.vocabulary import ScopeSet
 
 PATH = "/api/v1"
 """Under the issuer: the URI of the API, which is the audience of its tokens."""
 
 NAME = "The administration of Deputy"
-
-FRESH = 300
-"""Seconds since a human's sign-in after which her token does nothing dangerous any more."""
 
 
 class Scope(StrEnum):
@@ -127,26 +125,27 @@ class Caller:
 
     def may_read(self) -> Whose:
         """Whose things it may see. Raises `NoOffice`."""
-        return self._reach(Scope.ADMIN_READ, Scope.OWN_READ, Role.OPERATOR, Role.AUDITOR)
+        return self._reach(Scope.ADMIN_READ, Scope.OWN_READ, Duty.READ_ALL)
 
     def may_write(self) -> Whose:
         """Whose things it may change in ways that only narrow. Raises `NoOffice`."""
-        return self._reach(Scope.ADMIN_WRITE, Scope.OWN_WRITE, Role.OPERATOR)
+        return self._reach(Scope.ADMIN_WRITE, Scope.OWN_WRITE, Duty.STOP)
 
     def governs(self) -> None:
         """Whether it may widen: let an agent in again, move policies. Raises `NoOffice`, `SignInAnew`."""
-        if not self._holds(Scope.ADMIN_WRITE, Role.OPERATOR):
+        if not self._holds(Scope.ADMIN_WRITE, Duty.GOVERN):
             raise NoOffice("no operator")
         self.signed_in_lately()
 
     def oversees(self) -> None:
         """Whether it may see what is nobody's own: APIs, applications, policies. Raises `NoOffice`."""
-        if not self._holds(Scope.ADMIN_READ, Role.OPERATOR, Role.AUDITOR):
+        if not self._holds(Scope.ADMIN_READ, Duty.READ_ALL):
             raise NoOffice("neither operator nor auditor")
 
     def may_stop(self, owner: str | None) -> None:
         """Whether it may end a thing that the human `owner` answers for; None: nobody alone does. Raises `NoOffice`."""
-        if not self._holds(Scope.KILL, Role.OPERATOR) and (self.human is None or owner != self.human.id or Scope.KILL not in self.scopes):
+        owns = self.human is not None and owner == self.human.id and Scope.KILL in self.scopes
+        if not owns and not self._holds(Scope.KILL, Duty.STOP):
             raise NoOffice("neither operator nor owner")
 
     def signed_in_lately(self) -> None:
@@ -170,12 +169,12 @@ class Caller:
             return replace(self.acting, human=None, operator=self.human.id)
         return self.acting
 
-    def _reach(self, everything: Scope, own: Scope, *roles: Role) -> Whose:
-        if self._holds(everything, *roles):
+    def _reach(self, everything: Scope, own: Scope, duty: Duty) -> Whose:
+        if self._holds(everything, duty):
             return Whose()
         if own not in self.scopes:
             raise NoOffice("the human holds no such office")
         return Whose(human=self.human.id) if self.human is not None else Whose(agent=self.agent)
 
-    def _holds(self, scope: Scope, *roles: Role) -> bool:
-        return scope in self.scopes and (self.human is None or self.human.role in roles)
+    def _holds(self, scope: Scope, duty: Duty) -> bool:
+        return scope in self.scopes and (self.human is None or self.human.role in OFFICES[duty])

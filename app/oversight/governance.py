@@ -34,6 +34,15 @@ class Duty(Enum):
     """Everything that widens: ceilings, owners, activation, APIs, policies, and stopping what is not one's own."""
 
 
+OPERATOR, READERS = frozenset({Role.OPERATOR}), frozenset({Role.OPERATOR, Role.AUDITOR})
+
+OFFICES = {
+    Duty.READ_ALL: READERS, Duty.READ: READERS,
+    Duty.DRAFT: frozenset({Role.OPERATOR, Role.MEMBER}),
+    Duty.DESCRIBE: OPERATOR, Duty.KEYS: OPERATOR, Duty.STOP: OPERATOR, Duty.GOVERN: OPERATOR,
+}  # fmt: skip
+"""Who has each duty by office, towards whatever it is."""
+
 OWNERS = frozenset({Duty.READ, Duty.DESCRIBE, Duty.KEYS, Duty.STOP})
 """Duties that the owner of an agent has towards it."""
 
@@ -63,12 +72,12 @@ class Officer:
     @property
     def sees_all(self) -> bool:
         """Whether everything may be read."""
-        return self.role in {Role.OPERATOR, Role.AUDITOR}
+        return self.may(Duty.READ_ALL)
 
     @property
     def governs(self) -> bool:
         """Whether she administers."""
-        return self.role is Role.OPERATOR
+        return self.may(Duty.GOVERN)
 
     @property
     def sees_only(self) -> str | None:
@@ -77,13 +86,7 @@ class Officer:
 
     def may(self, duty: Duty, owner: str | None = None) -> bool:
         """Whether she has that duty, towards an agent of that owner where it names one."""
-        if self.role is Role.OPERATOR:
-            return True
-        if duty in {Duty.READ_ALL, Duty.READ} and self.role is Role.AUDITOR:
-            return True
-        if duty is Duty.DRAFT:
-            return self.role is Role.MEMBER
-        return duty in OWNERS and owner is not None and owner == self.id
+        return self.role in OFFICES[duty] or (duty in OWNERS and owner is not None and owner == self.id)
 
     def check(self, duty: Duty, owner: str | None = None) -> None:
         """Raises `NotYours`, and `StaleSignIn` for a dangerous duty long after the sign-in."""
