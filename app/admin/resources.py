@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, request
 
 from app.admin import fields
-from app.admin.desk import HERE, Desk, back
+from app.admin.desk import HERE, Desk, back, text
 from app.admin.picture import picture
 from app.errors import Refused
 from app.oversight.administration import Administration
@@ -15,7 +15,8 @@ from app.resources.models import ResourceRow
 from app.vocabulary import ConfirmationMethod, SigningAlg
 from app.web.forms import single
 
-SHOWN = 500
+SHOWN = 200
+"""APIs on the page; the others are searched for."""
 
 BOUND = {
     "dpop": (ConfirmationMethod.JKT,),
@@ -34,7 +35,9 @@ def blueprint(desk: Desk, administration: Administration, graphs: Graphs) -> Blu
 
     @pages.get("/resources")
     def index() -> Response:
-        return desk.render("resources.html", resources=resources.list()[:SHOWN])
+        words = text("q")
+        rows, count = resources.found(words, SHOWN)
+        return desk.render("resources.html", resources=rows, count=count, words=words)
 
     @pages.get("/resources/<resource_id>")
     def show(resource_id: str) -> Response:

@@ -66,7 +66,7 @@ class Wanted:
     """Id of a human."""
     state: str | None = None
     text: str = ""
-    """In the name, the purpose or an identifier."""
+    """In the name, the purpose or the owner's name, or exactly an identifier or her username."""
     after: tuple[str, str] | None = None
     """Name and id of the last one of the page before."""
 
@@ -242,7 +242,8 @@ def _which(wanted: Wanted) -> Iterable[ColumnElement[bool]]:
     if wanted.text:
         exact = (AgentRow.id == wanted.text, AgentRow.uri == wanted.text, AgentRow.client_id == wanted.text)
         within = (column.icontains(wanted.text, autoescape=True) for column in (AgentRow.name, AgentRow.purpose))
-        yield or_(*exact, *within)
+        named = or_(HumanRow.username == wanted.text, HumanRow.name.icontains(wanted.text, autoescape=True))
+        yield or_(*exact, *within, AgentRow.owner.in_(select(HumanRow.id).where(named)))
 
 
 def _lines(session: Session, rows: list[AgentRow]) -> tuple[Line, ...]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from urllib.parse import urlsplit
 
-from sqlalchemy import select
+from sqlalchemy import func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -134,6 +134,14 @@ class ResourceRegistry:
         """Every resource, by URI."""
         with self._live.database.reading() as session:
             return list(session.scalars(select(ResourceRow).order_by(ResourceRow.uri)))
+
+    def found(self, words: str, most: int) -> tuple[Sequence[ResourceRow], int]:
+        """Up to `most` resources whose name or URI holds the words, by name, and how many do."""
+        fits = or_(*(column.icontains(words, autoescape=True) for column in (ResourceRow.name, ResourceRow.uri)))
+        with self._live.database.reading() as session:
+            count = session.scalar(select(func.count()).select_from(ResourceRow).where(fits)) or 0
+            rows = session.scalars(select(ResourceRow).where(fits).order_by(ResourceRow.name, ResourceRow.uri).limit(most))
+            return rows.all(), count
 
     def get(self, reference: str) -> ResourceRow:
         """The resource with that URI or id. Raises `NotFound`."""

@@ -7,6 +7,7 @@ import re
 import secrets
 from html import unescape
 from typing import Any
+from urllib.parse import urlencode
 
 from joserfc.jwk import ECKey
 
@@ -215,6 +216,25 @@ def test_an_api_is_registered_changed_closed_and_opened(desk: Desk) -> None:
     fresh = re.findall(r'<code class="id">([^<]+)</code>', send(desk.operator, page, f"{page}/secret").text)[1]
     assert fresh != secret
     assert world.active(Api(uri, row.id, row.client_id, fresh), world.own_token(agent, resource=uri).ok()["access_token"])
+
+
+def test_agents_are_found_by_their_owner(desk: Desk) -> None:
+    owner = desk.world.human()
+    agent = desk.world.agent(owner)
+    for looked_for in (owner.username, f"name of {owner.username}"):
+        found = desk.operator.get("/admin?" + urlencode({"q": looked_for})).text
+        assert agent.id in found
+        assert desk.assistant.id not in found
+
+
+def test_apis_are_found_by_name_or_uri(desk: Desk) -> None:
+    mark = secrets.token_hex(4)
+    apis = [desk.world.resource("read", name=f"{mark} {number:02}") for number in range(11)]
+    assert 'type="search"' in desk.auditor.get("/admin/resources").text
+    for looked_for in (f"{mark.upper()} 07", apis[7].uri):
+        found = desk.auditor.get("/admin/resources?" + urlencode({"q": looked_for})).text
+        assert re.findall(r"/admin/resources/(res_[^\"]+)", found) == [apis[7].id]
+    assert "No API is called that." in desk.auditor.get("/admin/resources?q=" + mark[::-1] + "%25").text
 
 
 def test_a_policy_is_validated_tried_and_put_in_force(desk: Desk) -> None:
