@@ -196,6 +196,21 @@ def test_four_eyes_look_beside(story: Story) -> None:
         clerk.token(bank, second, scope="pay:approve")
 
 
+def test_a_hint_knows_what_other_tasks_touched_where_the_refusal_did_not_ask(story: Story) -> None:
+    here = f'resource == Resource::"{story.mail.uri}"'
+    reading, sending = 'context.scopes.contains("mail:read")', 'context.scopes.contains("mail:send")'
+    text = f"""@id("both") forbid (principal, action, {here}) when {{ {reading} && {sending} }};
+        @id("reads") forbid (principal, action, {here}) when {{ {reading} && !{sending} && context.other_tasks.contains("confidential") }};"""
+    with in_force(story.world.server, text) as name:
+        task = story.task()
+        alone = refused(story.exchange(story.mail, task, scope="mail:read mail:send"), f"{name}/both")
+        assert alone["permitted_scope"] == "mail:read"
+        story.token(story.calendar, story.task())
+        beside = refused(story.exchange(story.mail, task, scope="mail:read mail:send"), f"{name}/both")
+        assert beside["permitted_scope"] == "mail:send"
+        story.token(story.mail, task, scope=beside["permitted_scope"])
+
+
 def test_a_refusal_that_a_worker_remembers_is_asked_again_with_all_it_rests_on(story: Story) -> None:
     """What was retired and narrowed elsewhere: neither the old policy nor the consent as it was says no."""
     server = story.world.server
