@@ -54,6 +54,27 @@ class Ends(Player):
             self.server.consents.withdraw(consent.id, by=BY)
             self.model.withdraw(consent)
 
+    def _pause_or_resume(self, which: int) -> None:
+        """All that one human allowed one agent."""
+        if not self.model.consents:
+            return
+        paused = [one for one in self.model.consents if one.paused]
+        consent = at(paused if paused and which % 2 else self.model.consents, which // 2)
+        human, agent, now = consent.human, consent.agent, self.stage.now()
+        held = self.model.standing(human, agent, now)
+        if consent.paused:
+            count = self.server.consents.resume(human.id, self._party(agent).client_id, by=BY)
+            expected = sum(one.paused for one in held)
+            for one in held:
+                one.paused = False
+        else:
+            self._concern(lambda token: token.consent in held)
+            count = self.server.consents.pause(human.id, self._party(agent).client_id, by=BY)
+            expected = sum(not one.paused for one in held)
+            self.model.pause(human, agent, now)
+        # There may be more of programs before this one.
+        assert count >= expected or self.stage.slack, (count, expected)
+
     def _revoke_agent(self, which: int) -> None:
         agent = at(self.model.agents, which)
         party = self._party(agent)
@@ -184,7 +205,8 @@ class Ends(Player):
         self.stage.restart(which % 2)
 
     ENDS: ClassVar[dict[str, Callable[[Ends, int], None]]] = {
-        "token": _revoke_token, "token of its own": _given_back, "family": _end_family, "task": _end_task, "consent": _withdraw, "agent": _revoke_agent,
+        "token": _revoke_token, "token of its own": _given_back, "family": _end_family, "task": _end_task, "consent": _withdraw, "pause or resume": _pause_or_resume,
+        "agent": _revoke_agent,
         "human": _revoke_human, "client": _revoke_client, "resource": _revoke_resource, "key": _revoke_key, "session": _sign_out,
         "suspend or resume": _suspend_or_resume, "disable or enable an API": _disable_or_enable_resource,
         "disable or enable a human": _disable_or_enable_human, "everything": _everything,

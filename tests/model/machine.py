@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 from sqlalchemy import func, select
@@ -9,7 +11,7 @@ from sqlalchemy import func, select
 from app.errors import Refused
 from app.ledger.models import EntryRow
 from tests.model.ends import Ends
-from tests.model.model import CONFIDENTIAL, EXTERNAL, LIFETIME, Outcome, Task, Token
+from tests.model.model import CONFIDENTIAL, EXTERNAL, LIFETIME, Agent, Outcome, Task, Token
 from tests.model.small import at, named, some
 from tests.world import BY, Api, basic, bearer, claims_of
 
@@ -143,8 +145,35 @@ class Machine(Ends):
         tasks = [one for one in self.model.tasks if not one.default and (one.consent is consent or task % 16 == 1)]
         self._exchange(holder, consent, target_uri, scope, key, task=at(tasks, task // 16) if tasks and task % 2 else None)
 
-    @rule(seed=seeds, which=picks, kept=picks, seconds=st.sampled_from([30, 400, 3600]))
-    def open_task(self, seed: int, which: int, kept: int, seconds: int) -> None:
+    @rule(seed=seeds, which=picks, actor=picks, proof=picks, where=picks, key=keys)
+    def with_an_actor_token(self, seed: int, which: int, actor: int, proof: int, where: int, key: int | None) -> None:
+        """The agent's own token beside what it exchanges: mostly a fresh one, now and then one of before or of another."""
+        self._seed(seed)
+        self._replenish()
+        if not self.model.tokens:
+            return
+        token = self._usable(which)
+        chosen = self._key(token, key, which)
+        if proof % 4:
+            presented = self._own_token(token.holder if actor % 8 else at(self.model.agents, actor // 8), chosen if proof % 3 else None)
+        else:
+            presented = at(self.model.tokens, proof // 4)
+        if presented is not None:
+            self._exchange(token.holder, token, self._place(token.pairs, where | 1), None, chosen, proof=presented)
+
+    def _own_token(self, agent: Agent, key: int | None) -> Token | None:
+        """One for the issuer alone."""
+        before = self.stage.now()
+        answer = self._ask(self._party(agent), {"grant_type": "client_credentials"}, key)
+        assert (answer.status == 200) == agent.active, answer.text
+        if not agent.active:
+            return None
+        return self._add(
+            answer, Outcome(end=before + LIFETIME, key=key), agent, claims_of(answer.json["access_token"])["aud"], (), None, None
+        )
+
+    @rule(seed=seeds, which=picks, kept=picks, seconds=st.sampled_from([30, 400, 3600]), uses=st.sampled_from([None, None, 1, 2, 5]))
+    def open_task(self, seed: int, which: int, kept: int, seconds: int, uses: int | None) -> None:
         self._seed(seed)
         if not self.model.consents:
             return
@@ -152,7 +181,11 @@ class Machine(Ends):
         agent = consent.agent
         pairs = some(consent.pairs, kept) or consent.pairs
         places, names = sorted({uri for uri, _ in pairs}), sorted({scope for _, scope in pairs})
-        body = {"consent_id": consent.id, "purpose": "A piece of work", "resources": places, "scopes": names, "expires_in": seconds}
+        body: dict[str, Any] = {
+            "consent_id": consent.id, "purpose": "A piece of work", "resources": places, "scopes": names, "expires_in": seconds,
+        }  # fmt: skip
+        if uses is not None:
+            body["limits"] = {"uses": uses}
         own = self._own(agent)
         if own is None:
             return
@@ -167,7 +200,7 @@ class Machine(Ends):
         assert {(uri, scope) for uri, found in answer.json["resources"].items() for scope in found} == within
         deadline = answer.json["expires_at"]
         assert deadline <= min(consent.until, self.stage.now() + seconds)
-        self.model.tasks.append(Task(answer.json["task_id"], consent, within, deadline, self.model.generation))
+        self.model.tasks.append(Task(answer.json["task_id"], consent, within, deadline, self.model.generation, uses=uses))
 
     @rule(seed=seeds, which=picks, allow=st.sampled_from([True, True, True, False]), at_once=st.booleans())
     def answer_a_question(self, seed: int, which: int, allow: bool, at_once: bool) -> None:

@@ -98,9 +98,10 @@ class Consent(Hanging):
     hangs: frozenset[str]
     dead: str | None = None
     withdrawn: bool = False
+    paused: bool = False
 
     def live(self, now: int) -> bool:
-        return self.dead is None and now < self.until
+        return self.dead is None and not self.paused and now < self.until
 
 
 @dataclass(eq=False)
@@ -115,6 +116,8 @@ class Task:
     labels: frozenset[str] = frozenset()
     vague: bool = False
     """What it has touched was lost in part, with a Redis that was emptied."""
+    uses: int | None = None
+    """API tokens that may still be issued in it; None: any number."""
 
     def live(self, now: int, generation: int) -> bool:
         return not self.ended and now < self.deadline and self.generation == generation
@@ -272,6 +275,18 @@ class Model:
         for one in (*self.tokens, *self.codes, *self.approvals):
             one.kill(f"consent:{consent.id}", "narrowed")
 
+    def pause(self, human: Human, agent: Agent, now: int) -> None:
+        """What was issued dies as if narrowed; nothing is issued until it is resumed."""
+        for consent in self.standing(human, agent, now):
+            if not consent.paused:
+                consent.paused = True
+                self.narrow(consent, consent.pairs, consent.until)
+
+    def standing(self, human: Human, agent: Agent, now: int) -> list[Consent]:
+        """Those neither withdrawn nor run out, paused or not."""
+        mine = (one for one in self.consents if one.human is human and one.agent is agent)
+        return [one for one in mine if not one.withdrawn and now < one.until]
+
     def withdraw(self, consent: Consent) -> None:
         consent.dead, consent.withdrawn = consent.dead or "withdrawn", True
         self.end(f"consent:{consent.id}")
@@ -356,10 +371,13 @@ class Model:
         key: int | None,
         now: int,
         task: Task | None = None,
+        proof: Token | None = None,
     ) -> Outcome:
-        """`task`: the one named; only with a consent as subject."""
+        """`task`: the one named; only with a consent as subject. `proof`: the `actor_token`."""
         if not actor.active:
             return refused("the agent is suspended")
+        if proof is not None and (problem := self._no_proof(proof, actor, key, now)):
+            return refused(problem)
         if isinstance(subject, Token):
             if subject.dead is not None or subject.generation != self.generation or now >= subject.end:
                 return refused("the subject token is dead")
@@ -403,7 +421,7 @@ class Model:
         outcome = self._bound(target, bound, key, new_actor=new_actor)
         if outcome:
             return refused(outcome)
-        end = min(end, consent.until, held.deadline, now + LIFETIME)
+        end = min(end, consent.until, held.deadline, now + LIFETIME, *([proof.end] if proof is not None else []))
         if end <= now:
             return refused("no time left")
         resource = self.resource(target)
@@ -411,7 +429,17 @@ class Model:
         if forbidden:
             return refused("policy")
         asks = self.wants_human(resource, {one for _, one in left})
+        if resource is not None and held.uses == 0 and not asks:
+            return refused("limit")
         return Outcome("", unsure or forbidden is None, asks, left, end, acting, min(depth, consent.agent.depth), key, held)
+
+    def _no_proof(self, proof: Token, actor: Agent, key: int | None, now: int) -> str:
+        """Why it is no `actor_token` of that agent, or nothing."""
+        if proof.dead is not None or proof.generation != self.generation or now >= proof.end:
+            return "the actor token is dead"
+        if proof.path or proof.holder is not actor or self.resource(proof.audience) is not None:
+            return "not the actor's own token for the issuer"
+        return "the actor token is bound to another key" if proof.key is not None and proof.key != key else ""
 
     def _within(self, actor: Agent, target: str, pairs: Pairs, reach: Pairs, task: Task) -> Pairs | str:
         if task.pairs is not None:
@@ -504,6 +532,8 @@ class Model:
         forbidden = self.forbidden(resource, {one for _, one in approval.pairs}, task)
         if forbidden:
             return refused("policy")
+        if resource is not None and task.uses == 0:
+            return refused("limit")
         unsure = forbidden is None or (approval.family is not None and approval.family.unsure)
         end = min(consent.until, task.deadline, now + LIFETIME)
         return Outcome("", unsure, False, approval.pairs, end, approval.path, approval.depth, key, task)

@@ -238,15 +238,23 @@ class Player(RuleBasedStateMachine):
             family.unsure = True
 
     def _exchange(
-        self, actor: Agent, subject: Token | Consent, target: str | None, scope: str | None, key: int | None, task: Task | None = None
+        self,
+        actor: Agent,
+        subject: Token | Consent,
+        target: str | None,
+        scope: str | None,
+        key: int | None,
+        task: Task | None = None,
+        proof: Token | None = None,
     ) -> Token | None:
         now = self.stage.now()
-        outcome = self.model.exchange(actor, subject, target, scope_of(scope), key, now, task)
+        outcome = self.model.exchange(actor, subject, target, scope_of(scope), key, now, task, proof)
         value, kind = (subject.jwt, ACCESS_TOKEN) if isinstance(subject, Token) else (subject.id, CONSENT)
         where = {} if target is None else {"resource" if "/agents/" not in target else "audience": target}
         form = {
             "grant_type": EXCHANGE, "subject_token": value, "subject_token_type": kind, **where,
             **given(scope=scope, task_id=task.id if task is not None else None),
+            **({"actor_token": proof.jwt, "actor_token_type": ACCESS_TOKEN} if proof is not None else {}),
         }  # fmt: skip
         answer = self._ask(self._party(actor), form, key)
         if outcome.refused:
@@ -320,6 +328,8 @@ class Player(RuleBasedStateMachine):
         self.model.tokens.append(token)
         if task is not None and (resource := self.model.resource(audience)) is not None:
             task.labels |= resource.touched(token.scopes)
+            if task.uses is not None:
+                task.uses -= 1
         self.concerned.append(token)
         return token
 
@@ -461,7 +471,7 @@ class Player(RuleBasedStateMachine):
             }
             assert located == token.pairs
         else:
-            assert {(token.audience, scope) for scope in claims["scope"].split()} == token.pairs
+            assert {(token.audience, scope) for scope in claims.get("scope", "").split()} == token.pairs
         assert 0 <= claims["exp"] - outcome.end <= self.stage.slack, (claims["exp"], outcome.end)
         holder = self.stage.holders[token.key].jkt if token.key is not None else None
         assert claims.get("cnf", {}).get("jkt") == holder
@@ -554,7 +564,7 @@ class Player(RuleBasedStateMachine):
 
     def _place(self, pairs: Pairs, which: int) -> str | None:
         places: list[str] = sorted({uri for uri, _ in pairs})
-        return None if which % 8 == 0 else at(places, which // 8)
+        return None if which % 8 == 0 or not places else at(places, which // 8)
 
     def _key(self, token: Token, key: int | None, which: int) -> int | None:
         """Mostly the token's own, where it has one."""

@@ -22,7 +22,8 @@ MEETS = frozenset(
         "refused: ended", "refused: may not hand over", "refused: not the holder", "refused: out of reach",
         "refused: the subject token is dead", "refused: used before, or late", "refused: bound to a key, and none was proven",
         "refused: bound to another key", "refused: the resource demands a key", "meanwhile flush", "meanwhile restart",
-        "meanwhile rotate", "meanwhile policy", "end everything", "end human", "end task", "end key",
+        "meanwhile rotate", "meanwhile policy", "end everything", "end human", "end task", "end key", "end pause or resume", "refused: limit",
+        "refused: the actor token is dead", "refused: not the actor's own token for the issuer", "with_an_actor_token",
     }
 )  # fmt: skip
 """What a run of some thousand steps must have met to prove anything."""
