@@ -16,6 +16,7 @@ from sqlalchemy import NullPool, create_engine, make_url
 
 from app import create_app
 from app.database import Base, Database, db
+from app.humans import passwords
 from app.ledger.relay import Relay
 from app.settings import Settings, load_settings
 from app.wiring import Server, build, prepare
@@ -27,6 +28,17 @@ PROCESS = os.environ.get("PYTEST_XDIST_WORKER", "")
 
 KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
 """A key-encryption key for tests only."""
+
+
+passwords.MEMORY, passwords.PASSES = 64, 1
+"""Thousands of people are made here. A served Deputy, in a process of its own, hashes as it always does."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that wait for servers and browsers come first: what only computes fills the gaps, and nobody waits alone at the end."""
+    waiting = {item.path for item in items if item.get_closest_marker("served") or item.get_closest_marker("browser")}
+    items.sort(key=lambda item: item.path not in waiting)
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,9 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from app.errors import Refused
 
+MEMORY, PASSES = 19 * 1024, 2
+"""KiB, and how often they are gone through."""
+
 SHORTEST = 8
 LONGEST = 1024
 """Characters. Beyond it a password would only be a way to keep the server busy."""
@@ -19,7 +22,7 @@ class Passwords:
     """Makes and verifies password hashes; verifying against nobody's costs the same."""
 
     def __init__(self) -> None:
-        self._hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+        self._hasher = PasswordHasher(time_cost=PASSES, memory_cost=MEMORY, parallelism=1)
         self._nobody = self._hasher.hash(secrets.token_urlsafe(16))
 
     def hash(self, password: str) -> str:
