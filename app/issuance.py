@@ -63,6 +63,9 @@ from app.tokens.mint import Prepared, mint, prepare, signing_alg
 from app.tokens.response import token_response
 from app.vocabulary import ClientKind, GrantType
 
+WAYS_OUT = frozenset({"permitted_scope", "permitted_in"})
+"""Members of a refusal that say what would pass instead."""
+
 ATTEMPTS = (False, True, True)
 """Optimistic first; before a refusal, or after something moved, again with certainty."""
 
@@ -254,7 +257,7 @@ class Issuance:
         except AccessDenied as refusal:
             identifier, body = serialize(refused(refusal, known))
             self.registers.live.commit(Commit(record=body))
-            refusal.extra["audit_id"] = identifier
+            self._say_where(refusal, identifier)
             raise
         if grant.asks_first or needed is None:
             return dict(pending.answer())
@@ -274,8 +277,14 @@ class Issuance:
             self._burn(known, body)
         except UsedTwice as used:
             return self._replayed(used, known)
-        refusal.extra["audit_id"] = identifier
+        self._say_where(refusal, identifier)
         return refusal
+
+    def _say_where(self, refusal: OAuthError, identifier: str) -> None:
+        """Its id in the ledger; where nothing would pass instead, the page (RFC 6749 §5.2) that says why, and whom to ask."""
+        refusal.extra["audit_id"] = identifier
+        if isinstance(refusal, AccessDenied) and not refusal.extra.keys() & WAYS_OUT:
+            refusal.extra["error_uri"] = f"{self.registers.settings.issuer}/admin/explain?ref={identifier}"
 
     def _still_waiting(self, pending: OAuthError, known: Known) -> OAuthError:
         """Waiting is no refusal, and the question has its record; but the assertion is used up. Returns what to answer."""

@@ -21,7 +21,7 @@ from app.ledger.queries import Queries
 from app.oversight.explain import Explain
 from app.oversight.explorer import Explorer, Wanted
 from app.oversight.governance import Duty, Officer
-from app.oversight.words import brief, layer_words
+from app.oversight.words import brief, layer_words, reach
 from app.vocabulary import Outcome
 from app.web.pages import see_other
 
@@ -88,6 +88,7 @@ def blueprint(desk: Desk, explorer: Explorer, explain: Explain, queries: Queries
             found=found,
             reference=reference,
             layer_words=layer_words,
+            reach=lambda scope: reach(scope, found.names),
             told=lambda one: brief(one.record, found.names),
             at=lambda one: one.record["at"] // 1000,
         )

@@ -12,7 +12,7 @@ from app.cli.answer import answers, server_of, when
 from app.ledger.queries import Entry
 from app.oversight.explain import EVIDENCE, LIMIT, POLICY, Explanation, Layer
 from app.oversight.facts import facts
-from app.oversight.words import happened, layer_words, moment, reach
+from app.oversight.words import happened, layer_words, moment, named, reach
 
 SHOWN = 20
 """Lines of one kind that are told; `--json` has all."""
@@ -134,7 +134,8 @@ def _policies(made: Explanation) -> Iterator[str]:
         else "none forbade it"
     )
     for one in asked["asked"] or ():
-        yield f"  {one['policy']}, version {one['version']}: {one['rule']}"
+        whose = f" (ask {named(one['owner'], made.names)})" if any(one["policy"] == found["policy"] for found in made.objections) else ""
+        yield f"  {one['policy']}, version {one['version']}: {one['rule']}{whose}"
     if asked["asked"] is None:
         yield "  which policies that set had is not known"
     question = asked["question"]

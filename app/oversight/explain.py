@@ -57,7 +57,7 @@ class Explanation:
     missing: Mapping[str, str]
     """Scopes that were asked for and not to be had: which layer took each away; `evidence` where it was never there."""
     policies: Mapping[str, Any] | None
-    """The set that was asked: its version, which policies it had, the question, and who forbade it."""
+    """The set that was asked: its version, which policies it had, whose they are, the question, and who forbade it."""
     limits: Mapping[str, Any] | None
     """What the task may use up, and how much of it was used with this token."""
     custody: Custody
@@ -70,6 +70,16 @@ class Explanation:
     """False: Redis was out of reach, and what is on its way to the ledger could not be looked at."""
     names: Mapping[str, str]
     """What the ids stand for at this moment."""
+
+    @property
+    def objections(self) -> list[dict[str, Any]]:
+        """The policies that forbade it, or want a human: with the rule each carries out, and its owner, who can be asked about it."""
+        if self.policies is None:
+            return []
+        known = {one["policy"]: one for one in self.policies["asked"] or ()}
+        # One statement of several is named after its policy and a slash.
+        names = dict.fromkeys(name.partition("/")[0] for name in self.policies["forbidden_by"])
+        return [known.get(name, {"policy": name, "version": None, "rule": "", "owner": None}) for name in names]
 
     @property
     def ended(self) -> Entry | None:
@@ -111,18 +121,19 @@ class Explain:
         record = entry.record
         custody = custody_of(records, record)
         after = afterwards(records, custody) if custody.tokens else None
+        policies = self._policies(record)
         return Explanation(
             entry=entry,
             layers=tuple(layers_of(record)),
             missing=missing_of(record),
-            policies=self._policies(record),
+            policies=policies,
             limits=_limits(records, entry),
             custody=custody,
             afterwards=after,
             approval=approval_of(records, record),
             now=clock.timestamp(),
             complete=complete,
-            names=dict(self._names(entry, custody, after)),
+            names=dict(self._names(entry, custody, after, policies)),
         )
 
     def _waiting(self) -> tuple[list[dict[str, Any]], bool]:
@@ -137,11 +148,12 @@ class Explain:
             return None
         version = int(record.get("policies") or 0)
         members = self.policies.members(version)
-        rules = {(row.name, row.version): row.rule for row in self.policies.list()} if members else {}
+        rows = {(row.name, row.version): row for row in self.policies.list()} if members else {}
         return {
             "version": version,
             "asked": None if members is None else [
-                {"policy": name, "version": number, "rule": rules.get((name, number), "")} for name, number in members
+                {"policy": name, "version": number, "rule": row.rule if row else "", "owner": row.owner if row else None}
+                for name, number, row in ((name, number, rows.get((name, number))) for name, number in members)
             ],
             "question": question,
             "forbidden_by": list(record.get("forbidden_by", ())),
@@ -149,11 +161,14 @@ class Explain:
 
     # Names, at the time of showing
 
-    def _names(self, entry: Entry, custody: Custody, after: Afterwards | None) -> Iterator[tuple[str, str]]:
+    def _names(
+        self, entry: Entry, custody: Custody, after: Afterwards | None, policies: Mapping[str, Any] | None
+    ) -> Iterator[tuple[str, str]]:
         shown = [entry, *custody.links]
         if after is not None:
             shown += (*after.seen, *after.derived, *after.endings)
-        for identifier in sorted({found for one in shown for found in identifiers(one.record)}):
+        owners = {one["owner"] for one in policies["asked"] or () if one["owner"]} if policies is not None else set()
+        for identifier in sorted(owners.union(*(identifiers(one.record) for one in shown))):
             if (name := self._name(identifier)) is not None:
                 yield identifier, name
 

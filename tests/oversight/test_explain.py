@@ -273,7 +273,7 @@ def test_a_policy_that_forbade_is_named_with_its_rule_and_the_question(story: St
     assert refuser(told) == "policy"
     asked = told["policies"]
     assert asked["forbidden_by"] == [name]
-    assert {"policy": name, "version": 1, "rule": "A rule of the tests"} in asked["asked"]
+    assert {"policy": name, "version": 1, "rule": "A rule of the tests", "owner": "hum_test"} in asked["asked"]
     assert asked["question"]["context"]["scopes"] == ["mail:send"]
     assert f"forbidden by {name}" in teller.said(told["decision"]["record"]["id"])
     allowed = teller.token(permitted)["policies"]

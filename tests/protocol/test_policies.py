@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.policy import cedar
-from tests.policies import in_force, text_of
+from tests.policies import SECOND, WRITER, in_force, text_of
 from tests.protocol.conftest import Later
 from tests.protocol.test_tasks import Story, story
 from tests.world import BY, Answer, basic, claims_of
@@ -88,6 +89,28 @@ def test_a_refusal_tells_nothing_of_other_people(apart: Story) -> None:
     answer = apart.exchange(apart.mail, task, scope="mail:send")
     assert set(answer.json) == {"error", "error_description", "layer", "policy", "permitted_in", "audit_id"}
     assert apart.alice.id not in answer.text
+
+
+def test_where_nothing_would_pass_it_says_where_to_ask(story: Story) -> None:
+    """The page is there for who answers for the agent, not for others, and names the policy's rule and its owner."""
+    world = story.world
+    writer, stranger = world.human(operator=True), world.human()
+    name = "test-" + secrets.token_hex(4)
+    world.server.policies.add(name, forbidding(story), owner=writer.id, rule="Code of conduct, 4", by=WRITER)
+    world.server.policies.activate(name, None, by=SECOND)
+    try:
+        said = refused(story.exchange(story.mail, scope="mail:send"), name)
+    finally:
+        world.server.policies.retire(name, by=SECOND)
+    assert not said.keys() & {"permitted_scope", "permitted_in"}
+    assert said["error_uri"].startswith(world.issuer)
+    path = said["error_uri"].removeprefix(world.issuer)
+    page = story.browser.get(path)
+    assert page.status == 200
+    for words in (name, "Code of conduct, 4", f"Ask Name of {writer.username}"):
+        assert words in page.text
+    assert world.signed_in(stranger).get(path).status == 403
+    assert world.browser().get(path).status == 303
 
 
 def test_a_policy_change_flips_the_next_introspection(story: Story) -> None:
