@@ -7,6 +7,7 @@ make pictures                                           # into docs/images
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import socket
 import tempfile
@@ -26,7 +27,7 @@ from app.settings import load_settings
 from app.vocabulary import Role
 from app.wiring import build, prepare
 from tests.valkey import valkey
-from tests.world import BY, CONSENT, PASSWORD, OverHttp, Party, Person, World, claims_of
+from tests.world import BY, CONSENT, PASSWORD, OverHttp, Party, Person, World, basic, claims_of
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
@@ -139,12 +140,23 @@ class Company:
             by=BY,
         )
         server.policies.activate("confidential-then-external", 1, by=BY)
+        self.refused = self.leak(world.consented(world.signed_in(self.people["Alice"]), self.assistant, self.mail, away=True)["consent_id"])
         quiet = self.agent("Meeting notes", "Farid", "Writes down what was agreed.", [(self.calendar, "calendar:read")])
         server.kill.end(server.targets.find(_what("agent"), quiet.uri), keep_out=True, by=BY)
         server.kill.end(server.targets.find(_what("agent"), self.scout.uri), by=BY)
         world.consented(world.signed_in(self.people["Dmitri"]), self.scout, self.crm, scope="customers:read", away=True)
         while server.live.redis.call("XLEN", "deputy:stream"):
             time.sleep(0.05)
+
+    def leak(self, consent: str) -> str:
+        """The assistant reads a confidential mail and would then write to the outside. Returns the refusal's audit id."""
+        world = self.world
+        token = world.exchange(self.assistant, consent, CONSENT, resource=self.mail.uri, scope="mail:read").ok()["access_token"]
+        report = {"token": token, "action": "mail:read", "labels": ["confidential"]}
+        headers = {**basic(self.mail.client_id, self.mail.client_secret), "Content-Type": "application/json"}
+        world.http.send("POST", f"/tasks/{claims_of(token)['txn']}/events", json.dumps(report).encode(), headers).ok()
+        refusal = world.exchange(self.assistant, consent, CONSENT, resource=self.mail.uri, scope="mail:send")
+        return str(refusal.json["audit_id"])
 
     def pages(self) -> dict[str, str]:
         """Every page by name."""
@@ -168,6 +180,7 @@ class Company:
             "ledger-filtered": f"/admin/ledger?agent={assistant}&outcome=deny",
             "entry": "/admin/ledger/5",
             "explain": f"/admin/explain?ref={jti}",
+            "explain-refusal": f"/admin/explain?ref={self.refused}",
             "explain-nothing": "/admin/explain?ref=tok_0000000000000000000000",
             "people": "/admin/people",
             "stop-choose": "/admin/stop",
