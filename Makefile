@@ -12,7 +12,7 @@ help: ## Show this list
 run: $(VENV)/run.stamp ## Start Deputy on http://127.0.0.1:8000 (PORT= changes it) with everything it needs
 	@DEPUTY_PORT=$(PORT) DEPUTY_DEMO=$${DEPUTY_DEMO-1} exec $(BIN)/deputy serve
 
-test: $(VENV)/dev.stamp ## Run the tests (under 10 minutes; REQUIRE_ALL=1: anything left out fails)
+test: $(VENV)/dev.stamp ## Run the tests (about a quarter of an hour on two cores; REQUIRE_ALL=1: anything left out fails)
 	$(BIN)/python -m pytest -n $${TEST_WORKERS:-3} --dist loadfile --no-loadscope-reorder $(TESTS)
 
 check: $(VENV)/dev.stamp ## Lint, types, layers, migrations in step

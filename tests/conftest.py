@@ -26,6 +26,8 @@ from tests.world import InProcess, World
 PROCESS = os.environ.get("PYTEST_XDIST_WORKER", "")
 """Which of the run's processes this is; empty where there is one only."""
 
+GIVEN_DATABASE = os.environ.get("DEPUTY_TEST_DATABASE_URL", "")
+
 KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
 """A key-encryption key for tests only."""
 
@@ -35,8 +37,15 @@ passwords.MEMORY, passwords.PASSES = 64, 1
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that wait for servers and browsers come first: what only computes fills the gaps, and nobody waits alone at the end."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Files that wait for servers and browsers come first: what only computes fills the gaps, and nobody waits alone at the end.
+
+    Where a database is given, what would not use it is left out: it runs in the other half, on SQLite.
+    """
+    if GIVEN_DATABASE:
+        same = [item for item in items if "given_database" not in getattr(item, "fixturenames", ())]
+        items[:] = [item for item in items if item not in set(same)]
+        config.hook.pytest_deselected(items=same)
     waiting = {item.path for item in items if item.get_closest_marker("served") or item.get_closest_marker("browser")}
     items.sort(key=lambda item: item.path not in waiting)
 
@@ -59,9 +68,14 @@ def redis_url() -> Iterator[str]:
         yield own
 
 
-def _given_database() -> str:
-    """DEPUTY_TEST_DATABASE_URL, and beside it a database for each further process of the run; empty where none is given."""
-    given = os.environ.get("DEPUTY_TEST_DATABASE_URL", "")
+@pytest.fixture(scope="session")
+def given_database() -> str:
+    """DEPUTY_TEST_DATABASE_URL, whoever makes a database of his own there; empty where none is given."""
+    return GIVEN_DATABASE
+
+
+def _own_database(given: str) -> str:
+    """The given database, and beside it one for each further process of the run."""
     if not given or not PROCESS:
         return given
     url = make_url(given)
@@ -74,13 +88,13 @@ def _given_database() -> str:
 
 
 @pytest.fixture(scope="session")
-def settings(short_dir: Path, redis_url: str) -> Settings:
+def settings(short_dir: Path, redis_url: str, given_database: str) -> Settings:
     """Settings of the run."""
     return load_settings(
         issuer="http://127.0.0.1:8000",
         var_dir=short_dir / "var",
         keys_dir=short_dir / "keys",
-        database_url=_given_database() or f"sqlite:///{short_dir}/deputy.sqlite",
+        database_url=_own_database(given_database) or f"sqlite:///{short_dir}/deputy.sqlite",
         redis_url=redis_url,
         redis_timeout=2.0,
         key_encryption_key=KEY,

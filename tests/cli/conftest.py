@@ -153,14 +153,13 @@ def deployment(empty: Deployment, monkeypatch: pytest.MonkeyPatch) -> Deployment
 
 
 @pytest.fixture
-def postgresql(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
+def postgresql(deployment: Deployment, monkeypatch: pytest.MonkeyPatch, given_database: str) -> Iterator[Deployment]:
     """The same on a database of its own in the PostgreSQL that DEPUTY_TEST_DATABASE_URL names."""
-    given = os.environ.get("DEPUTY_TEST_DATABASE_URL")
-    if not given or shutil.which("pg_dump") is None:
+    if not given_database or shutil.which("pg_dump") is None:
         pytest.skip("needs DEPUTY_TEST_DATABASE_URL and pg_dump")
     import psycopg
 
-    url = make_url(given)
+    url = make_url(given_database)
     name = f"deputy_{os.getpid()}_{time.monotonic_ns()}"
     plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
     with psycopg.connect(plain, autocommit=True) as connection:

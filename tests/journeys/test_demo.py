@@ -69,9 +69,9 @@ def running(command: Sequence[str], env: dict[str, str], output: Path) -> Iterat
 
 
 @contextmanager
-def stores() -> Iterator[dict[str, str]]:
+def stores(database: str) -> Iterator[dict[str, str]]:
     """A database and a Redis of its own where the run has such servers; else the embedded ones."""
-    database, redis_url = os.environ.get("DEPUTY_TEST_DATABASE_URL", ""), os.environ.get("DEPUTY_TEST_REDIS_URL", "")
+    redis_url = os.environ.get("DEPUTY_TEST_REDIS_URL", "")
     found: dict[str, str] = {}
     if redis_url:
         from redis import Redis
@@ -79,7 +79,7 @@ def stores() -> Iterator[dict[str, str]]:
         found["DEPUTY_REDIS_URL"] = redis_url + ("&" if "?" in redis_url else "?") + "db=9"
         with Redis.from_url(found["DEPUTY_REDIS_URL"]) as redis:
             redis.flushdb()
-    if not database.startswith("postgresql"):
+    if not database:
         yield found
         return
     from sqlalchemy import NullPool, create_engine, make_url
@@ -108,7 +108,7 @@ def answers(url: str, process: subprocess.Popen[bytes], output: Path, *, status:
 @pytest.mark.served
 @pytest.mark.browser
 @pytest.mark.skipif(not HAS_CHROMIUM and not os.environ.get("REQUIRE_ALL"), reason="no Chromium")
-def test_the_demo_goes_as_it_is_told(short_dir: Path) -> None:
+def test_the_demo_goes_as_it_is_told(short_dir: Path, given_database: str) -> None:
     directory = short_dir / "demo"
     directory.mkdir()
     port = free_ports(1)
@@ -120,7 +120,10 @@ def test_the_demo_goes_as_it_is_told(short_dir: Path) -> None:
         DEPUTY_DEMO="1",
         DEPUTY_DEMO_PORT=str(free_ports(3)),
     )
-    with stores() as stored, running([sys.executable, "-m", "app", "serve"], serving | stored, directory / "serve.log") as server:
+    with (
+        stores(given_database) as stored,
+        running([sys.executable, "-m", "app", "serve"], serving | stored, directory / "serve.log") as server,
+    ):
         answers(url + "/readyz", server, directory / "serve.log")
         printed = (directory / "serve.log").read_text()
         assert f"Sign in at {url} as alice, password: correct horse battery staple" in printed

@@ -23,7 +23,7 @@ def block(beginning: str) -> str:
 
 
 @pytest.mark.served
-def test_register_get_a_token_check_it_revoke_it_audit_it(short_dir: Path) -> None:
+def test_register_get_a_token_check_it_revoke_it_audit_it(short_dir: Path, given_database: str) -> None:
     directory = short_dir / "readme"
     directory.mkdir()
     port = free_ports(1)
@@ -42,7 +42,7 @@ def test_register_get_a_token_check_it_revoke_it_audit_it(short_dir: Path) -> No
     deputy.chmod(deputy.stat().st_mode | stat.S_IXUSR)
     (directory / ".venv" / "bin" / "python").symlink_to(sys.executable)
 
-    with stores() as stored, running([sys.executable, "-m", "app", "serve"], settings | stored, directory / "log") as server:
+    with stores(given_database) as stored, running([sys.executable, "-m", "app", "serve"], settings | stored, directory / "log") as server:
         answers(url + "/readyz", server, directory / "log")
 
         def typed(text: str, **variables: str) -> str:

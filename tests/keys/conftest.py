@@ -5,7 +5,6 @@ SQLite, or a schema of its own in the PostgreSQL that DEPUTY_TEST_DATABASE_URL n
 
 from __future__ import annotations
 
-import os
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator
@@ -30,10 +29,10 @@ Records = list[tuple[str, dict[str, str]]]
 class Deployment:
     """One database and one Valkey; `worker()` is a process that works on them."""
 
-    def __init__(self, url: str, folder: Path) -> None:
+    def __init__(self, url: str, folder: Path, postgresql: str) -> None:
         self.url = url
         self.folder = folder
-        self._postgresql = os.environ.get("DEPUTY_TEST_DATABASE_URL", "")
+        self._postgresql = postgresql
         self._schema = f"keys_{secrets.token_hex(6)}"
         if self._postgresql:
             self._execute(f"CREATE SCHEMA {self._schema}")
@@ -94,9 +93,9 @@ def own_valkey() -> Iterator[str]:
 
 
 @pytest.fixture
-def deployment(own_valkey: str, tmp_path: Path) -> Iterator[Deployment]:
+def deployment(own_valkey: str, tmp_path: Path, given_database: str) -> Iterator[Deployment]:
     """An empty deployment with its first generation open."""
-    made = Deployment(own_valkey, tmp_path)
+    made = Deployment(own_valkey, tmp_path, given_database)
     made.open()
     yield made
     made.close()

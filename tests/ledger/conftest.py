@@ -95,18 +95,17 @@ def own_redis() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def own_postgresql() -> Iterator[str | None]:
+def own_postgresql(given_database: str) -> Iterator[str | None]:
     """A database beside the run's own where that is PostgreSQL; None where it is SQLite."""
-    url = os.environ.get("DEPUTY_TEST_DATABASE_URL", "sqlite")
-    if url.startswith("sqlite"):
+    if not given_database:
         yield None
         return
     name = f"ledger_{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
-    outside = create_engine(url, isolation_level="AUTOCOMMIT")
+    outside = create_engine(given_database, isolation_level="AUTOCOMMIT")
     with outside.connect() as connection:
         connection.exec_driver_sql(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
         connection.exec_driver_sql(f'CREATE DATABASE "{name}"')
-    yield make_url(url).set(database=name).render_as_string(hide_password=False)
+    yield make_url(given_database).set(database=name).render_as_string(hide_password=False)
     with outside.connect() as connection:
         connection.exec_driver_sql(f'DROP DATABASE "{name}" WITH (FORCE)')
     outside.dispose()

@@ -200,7 +200,12 @@ class Machine(Ends):
         assert {(uri, scope) for uri, found in answer.json["resources"].items() for scope in found} == within
         deadline = answer.json["expires_at"]
         assert deadline <= min(consent.until, self.stage.now() + seconds)
-        self.model.tasks.append(Task(answer.json["task_id"], consent, within, deadline, self.model.generation, uses=uses))
+        task = Task(answer.json["task_id"], consent, within, deadline, self.model.generation, uses=uses)
+        self.model.tasks.append(task)
+        if uses is not None and consent.away:
+            # One more than it may.
+            for _ in range(uses + 1):
+                self._exchange(agent, consent, self._place(within, which | 1), None, 0, task=task)
 
     @rule(seed=seeds, which=picks, allow=st.sampled_from([True, True, True, False]), at_once=st.booleans())
     def answer_a_question(self, seed: int, which: int, allow: bool, at_once: bool) -> None:
@@ -212,6 +217,21 @@ class Machine(Ends):
         approval = at(waiting if waiting and which % 8 else self.model.approvals, which // 8)
         self._answer(approval, allow=allow)
         if at_once:
+            self._poll(approval, approval.key)
+
+    @rule(seed=seeds, which=picks, allow=st.sampled_from([True, True, True, False]))
+    def wish_to_send(self, seed: int, which: int, allow: bool) -> None:
+        """What a policy may want a human to approve, from the question to the token."""
+        self._seed(seed)
+        mail = self.model.resources[1].uri
+        now = self.stage.now()
+        able = [one for one in self.model.consents if one.away and one.live(now) and (mail, "send") in one.pairs]
+        if not able:
+            return
+        consent, known = at(able, which), len(self.model.approvals)
+        self._exchange(consent.agent, consent, mail, "send", None)
+        for approval in self.model.approvals[known:]:
+            self._answer(approval, allow=allow)
             self._poll(approval, approval.key)
 
     @rule(seed=seeds, which=picks, key=keys)
