@@ -209,6 +209,8 @@ class Approval(Hanging):
     hangs: frozenset[str]
     state: str = "waiting"
     decided: int = 0
+    proof: Token | None = None
+    """The `actor_token` that was shown; whoever comes for the token shows one again."""
     dead: str | None = None
 
     def waits(self, now: int) -> bool:
@@ -528,6 +530,8 @@ class Model:
             return refused("not all of it is to be had any more")
         if problem := self._bound(approval.audience, approval.key, key, new_actor=False):
             return refused(problem)
+        if approval.proof is not None and (problem := self._no_proof(approval.proof, actor, key, now)):
+            return refused(problem)
         resource = self.resource(approval.audience)
         forbidden = self.forbidden(resource, {one for _, one in approval.pairs}, task)
         if forbidden:
@@ -535,5 +539,5 @@ class Model:
         if resource is not None and task.uses == 0:
             return refused("limit")
         unsure = forbidden is None or (approval.family is not None and approval.family.unsure)
-        end = min(consent.until, task.deadline, now + LIFETIME)
+        end = min(consent.until, task.deadline, now + LIFETIME, *([approval.proof.end] if approval.proof is not None else []))
         return Outcome("", unsure, False, approval.pairs, end, approval.path, approval.depth, key, task)

@@ -264,7 +264,7 @@ class Player(RuleBasedStateMachine):
         consent = subject.consent if isinstance(subject, Token) else subject
         family = subject.family if isinstance(subject, Token) else None
         audience = target or next(iter(outcome.pairs))[0]
-        return self._issued(answer, outcome, actor, audience, parents, consent, family)
+        return self._issued(answer, outcome, actor, audience, parents, consent, family, proof)
 
     def _refused(self, answer: Answer, outcome: Outcome, *, sure: bool) -> None:
         assert answer.status < 500
@@ -282,9 +282,10 @@ class Player(RuleBasedStateMachine):
         parents: tuple[Token, ...],
         consent: Consent | None,
         family: Family | None,
+        proof: Token | None = None,
     ) -> Token | None:
         if outcome.asks and answer.status != 200:
-            self._asked(answer, outcome, agent, audience, parents, consent, family)
+            self._asked(answer, outcome, agent, audience, parents, consent, family, proof)
             return None
         assert not outcome.asks, answer.text
         if answer.status != 200:
@@ -364,6 +365,7 @@ class Player(RuleBasedStateMachine):
         parents: tuple[Token, ...],
         consent: Consent | None,
         family: Family | None,
+        proof: Token | None,
     ) -> None:
         """A human is asked; unless she said no to just that, or too often."""
         assert answer.status == 400 and consent is not None and outcome.task is not None, answer.text
@@ -382,6 +384,8 @@ class Player(RuleBasedStateMachine):
                 outcome.key,
             )
             assert kept.state in {"waiting", "allowed"}
+            assert (kept.proof is None) is (proof is None)
+            kept.proof = proof
             return
         found = self.server.approvals.find(value)
         assert found is not None
@@ -391,7 +395,7 @@ class Player(RuleBasedStateMachine):
         self.model.approvals.append(
             Approval(
                 value, found.id, agent, audience, outcome.pairs, outcome.path, outcome.depth, outcome.key, parents, consent, task, family,
-                self.stage.now() + answer.json["expires_in"], frozenset(things),
+                self.stage.now() + answer.json["expires_in"], frozenset(things), proof=proof,
             )
         )  # fmt: skip
         assert answer.json["expires_in"] <= self.server.settings.approval_lifetime
@@ -415,7 +419,8 @@ class Player(RuleBasedStateMachine):
             # Nobody says yes to what has ended; a no does no harm.
             assert not done or not allow, (approval, said.headers)
             return
-        assert done or not approval.waits(now + self.stage.slack), (
+        unsure = approval.family is not None and approval.family.unsure
+        assert done or unsure or not approval.waits(now + self.stage.slack), (
             page.status,
             said.status,
             said.headers.get("Location"),
@@ -428,6 +433,8 @@ class Player(RuleBasedStateMachine):
     def _poll(self, approval: Approval, key: int | None) -> None:
         outcome = self.model.poll(approval, key, self.stage.now())
         form = {"grant_type": CIBA, "auth_req_id": approval.value}
+        if approval.proof is not None:
+            form |= {"actor_token": approval.proof.jwt, "actor_token_type": ACCESS_TOKEN}
         answer = self._ask(self._party(approval.actor), form, key)
         if outcome.refused:
             self._refused(answer, outcome, sure=True)
