@@ -13,6 +13,9 @@ from app.vocabulary import AgentState
 MOST = 100
 """Things on a page."""
 
+WRITTEN = r"^[^\x00]*$"
+"""Words of people: no NUL, which no body may hold."""
+
 WORD = r"^[A-Za-z0-9_-]{1,64}$"
 """What any identifier of this server looks like."""
 
@@ -96,7 +99,9 @@ class ToStop(Asked):
     """What to stop."""
 
     what: What
-    reference: Annotated[str, Field(max_length=MAX_REFERENCE, description="Its id, URI, username or jti; empty for `everything`.")] = ""
+    reference: Annotated[
+        str, Field(max_length=MAX_REFERENCE, pattern=WRITTEN, description="Its id, URI, username or jti; empty for `everything`.")
+    ] = ""
 
 
 class ToKill(ToStop):
@@ -155,8 +160,10 @@ class OnePolicyVersion(OnePolicy):
 class NewPolicy(OnePolicy):
     """The next version of a policy."""
 
-    text: Annotated[str, Field(min_length=1, max_length=MAX_TEXT, description="In Cedar.")]
-    rule: Annotated[str, Field(min_length=1, max_length=MAX_RULE, description="The law, contract or rule of conduct it carries out.")]
+    text: Annotated[str, Field(min_length=1, max_length=MAX_TEXT, pattern=WRITTEN, description="In Cedar.")]
+    rule: Annotated[
+        str, Field(min_length=1, max_length=MAX_RULE, pattern=WRITTEN, description="The law, contract or rule of conduct it carries out.")
+    ]
 
 
 class PolicyToActivate(OnePolicy):

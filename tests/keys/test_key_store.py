@@ -74,8 +74,8 @@ def test_many_workers_making_first_keys_at_once_make_one_set(deployment: Deploym
     assert len({store.signing_key(SigningAlg.ES256).kid for store in stores}) == 1
 
 
-def test_first_keys_can_be_made_before_the_first_generation(own_valkey: str, tmp_path: Any) -> None:
-    fresh = Deployment(own_valkey, tmp_path)
+def test_first_keys_can_be_made_before_the_first_generation(own_valkey: str, tmp_path: Any, given_database: str) -> None:
+    fresh = Deployment(own_valkey, tmp_path, given_database)
     store = fresh.worker()
     store.create_first()
     assert len(store.list()) == 5
