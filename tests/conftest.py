@@ -27,6 +27,7 @@ PROCESS = os.environ.get("PYTEST_XDIST_WORKER", "")
 """Which of the run's processes this is; empty where there is one only."""
 
 GIVEN_DATABASE = os.environ.get("DEPUTY_TEST_DATABASE_URL", "")
+"""Where the half on PostgreSQL runs; empty in the half on SQLite."""
 
 KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
 """A key-encryption key for tests only."""
@@ -43,8 +44,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     Where a database is given, what would not use it is left out: it runs in the other half, on SQLite.
     """
     if GIVEN_DATABASE:
-        same = [item for item in items if "given_database" not in getattr(item, "fixturenames", ())]
-        items[:] = [item for item in items if item not in set(same)]
+        other, same = [], []
+        for item in items:
+            (other if "given_database" in getattr(item, "fixturenames", ()) else same).append(item)
+        items[:] = other
         config.hook.pytest_deselected(items=same)
     waiting = {item.path for item in items if item.get_closest_marker("served") or item.get_closest_marker("browser")}
     items.sort(key=lambda item: item.path not in waiting)

@@ -133,8 +133,9 @@ def _policies(made: Explanation) -> Iterator[str]:
         if forbade
         else "none forbade it"
     )
+    objecting = {one["policy"] for one in made.objections if one["owner"]}
     for one in asked["asked"] or ():
-        whose = f" (ask {named(one['owner'], made.names)})" if any(one["policy"] == found["policy"] for found in made.objections) else ""
+        whose = f" (ask {named(one['owner'], made.names)})" if one["policy"] in objecting else ""
         yield f"  {one['policy']}, version {one['version']}: {one['rule']}{whose}"
     if asked["asked"] is None:
         yield "  which policies that set had is not known"

@@ -14,7 +14,7 @@ from app.rim.certificates import CERTIFICATE, client_certificate
 from app.tokens.presented import PresentedToken
 
 MAX_BODY = 65_536
-"""Bytes of a form."""
+"""Bytes of a form, or of a JSON body."""
 MAX_FIELDS = 100
 REPEATABLE = frozenset({"resource", "audience"})
 VISIBLE = bytes(range(0x21, 0x7F))

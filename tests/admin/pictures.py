@@ -170,6 +170,7 @@ class Company:
             "delegation": "/admin/graph",
             "delegation-one": f"/admin/graph?human={self.people['Alice'].id}",
             "apis": "/admin/resources",
+            "apis-found": "/admin/resources?q=mail",
             "api": f"/admin/resources/{self.mail.id}",
             "api-change": f"/admin/resources/{self.mail.id}/change",
             "api-new": "/admin/resources/new",
