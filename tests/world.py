@@ -8,7 +8,7 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import unescape
 from typing import Any, Protocol
@@ -97,6 +97,16 @@ class OverHttp:
 
     def fresh(self) -> Http:
         return OverHttp(self._base)
+
+
+def again(ask: Callable[[], Answer], times: int = 10, pause: float = 0.0) -> Answer:
+    """As a caller does who is told to come again (503): at most so many times, so many seconds apart. Gives the last answer."""
+    for _ in range(times - 1):
+        answer = ask()
+        if answer.status != 503:
+            return answer
+        time.sleep(pause)
+    return ask()
 
 
 def encoded(form: Form) -> bytes:
@@ -313,12 +323,12 @@ class World:
     def opened(self, own_token: str, consent: str, **more: Any) -> str:
         """A named task of an agent."""
         body = json.dumps({"consent_id": consent, "purpose": "A piece of work", **more}).encode()
-        answer = self.http.send("POST", "/tasks", body, {**bearer(own_token), "Content-Type": "application/json"})
+        answer = again(lambda: self.http.send("POST", "/tasks", body, {**bearer(own_token), "Content-Type": "application/json"}), pause=1)
         assert answer.status == 201, answer.text
         return str(answer.json["task_id"])
 
     def ended(self, own_token: str, task: str) -> None:
-        self.http.send("POST", f"/tasks/{task}/end", None, bearer(own_token)).ok()
+        again(lambda: self.http.send("POST", f"/tasks/{task}/end", None, bearer(own_token)), pause=1).ok()
 
     def ledger(self, *, wait: float = 60.0, **having: Any) -> list[dict[str, Any]]:
         """Records with these top-level members, once the relay has taken all there is. The limit only catches a relay that stands still."""

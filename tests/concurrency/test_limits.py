@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.faults.node import HANG, Node
-from tests.world import CONSENT, Answer, Api, OverHttp, World, basic, bearer
+from tests.world import CONSENT, Answer, Api, OverHttp, World, again, basic, bearer
 
 pytestmark = pytest.mark.served
 
@@ -42,11 +42,7 @@ class Crowd:
     def send(self, world: World, path: str, body: dict[str, Any]) -> Answer:
         """As an API does: again, when it is told to come again."""
         headers = {**basic(self.api.client_id, self.api.client_secret), "Content-Type": "application/json"}
-        for _ in range(50):
-            answer = world.http.send("POST", path, json.dumps(body).encode(), headers)
-            if answer.status != 503:
-                break
-        return answer
+        return again(lambda: world.http.send("POST", path, json.dumps(body).encode(), headers), 50)
 
     def report(self, world: World, at: int, **more: Any) -> bool:
         body = {"token": self.children[at % 3], "action": "buy", **more}

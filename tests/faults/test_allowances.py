@@ -15,7 +15,7 @@ from app.database import db
 from app.delegation.models import AllowanceRow
 from app.delegation.reserves import exhaust
 from tests.faults.alone import Alone
-from tests.world import CONSENT, Answer, Api, InProcess, World, basic
+from tests.world import CONSENT, Answer, Api, InProcess, World, again, basic
 
 USES = 10
 EUROS = {"currency": "EUR", "max": "100.00"}
@@ -39,11 +39,7 @@ class Scene:
 
     def exchange(self, world: World | None = None) -> Answer:
         """As an agent asks: again, when it is told to come again."""
-        for _ in range(10):
-            answer = (world or self.world).exchange(self.agent, self.consent, CONSENT, resource=self.shop.uri)
-            if answer.status != 503:
-                break
-        return answer
+        return again(lambda: (world or self.world).exchange(self.agent, self.consent, CONSENT, resource=self.shop.uri))
 
     def took(self, times: int, world: World | None = None) -> int:
         """How many of so many tokens there were."""

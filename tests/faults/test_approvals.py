@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.alone import Alone
 from tests.policies import in_force
-from tests.world import CONSENT, Answer, Api, Browser, checkboxes, claims_of, hidden
+from tests.world import CONSENT, Answer, Api, Browser, again, checkboxes, claims_of, hidden
 
 CIBA = "urn:openid:params:grant-type:ciba"
 
@@ -46,11 +46,7 @@ class Scene:
     def poll(self, auth_req_id: str) -> Answer:
         """As an agent asks: again, when it is told to come again."""
         self.made.relay.step()
-        for _ in range(3):
-            answer = self.world.token(self.agent, {"grant_type": CIBA, "auth_req_id": auth_req_id})
-            if answer.status != 503:
-                break
-        return answer
+        return again(lambda: self.world.token(self.agent, {"grant_type": CIBA, "auth_req_id": auth_req_id}), 3)
 
 
 @pytest.fixture

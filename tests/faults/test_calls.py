@@ -9,7 +9,7 @@ import pytest
 
 from app.live.generation import CALLS, STREAM
 from tests.faults.alone import Alone
-from tests.world import CONSENT, Answer, Api, Party, basic
+from tests.world import CONSENT, Answer, Api, Party, again, basic
 
 ACTION = {"action": {"name": "read"}, "resource": {"type": "file", "id": "f-1"}}
 
@@ -29,11 +29,7 @@ class Scene:
         return str(self.exchange().ok()["access_token"])
 
     def exchange(self) -> Answer:
-        for _ in range(3):
-            answer = self.world.exchange(self.agent, self.consent, CONSENT, resource=self.api.uri)
-            if answer.status != 503:
-                break
-        return answer
+        return again(lambda: self.world.exchange(self.agent, self.consent, CONSENT, resource=self.api.uri), 3)
 
     def ask(self, token: str, **context: Any) -> Answer:
         body = {"subject": {"type": "access_token", "id": token}, **ACTION, "context": context}
@@ -79,9 +75,5 @@ def test_what_a_lost_redis_took_with_it_permits_nothing(scene: Scene) -> None:
     answer = scene.ask(token)
     assert (answer.status, answer.error) == (503, "temporarily_unavailable")
     scene.made.relay.step()
-    for _ in range(2):
-        answer = scene.ask(token)
-        if answer.status != 503:
-            break
-    assert answer.ok() == {"decision": False}
+    assert again(lambda: scene.ask(token), 2).ok() == {"decision": False}
     assert scene.ask(scene.token()).ok()["decision"] is True

@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults.alone import Alone
 from tests.policies import in_force, text_of
-from tests.world import CONSENT, Answer, Api, claims_of
+from tests.world import CONSENT, Answer, Api, again, claims_of
 
 POLICY = "confidential-then-external"
 
@@ -28,11 +28,7 @@ class Scene:
 
     def exchange(self, api: Api, scope: str, **form: str) -> Answer:
         """As an agent asks: again, when it is told to come again."""
-        for _ in range(3):
-            answer = self.world.exchange(self.agent, self.consent, CONSENT, resource=api.uri, scope=scope, **form)
-            if answer.status != 503:
-                break
-        return answer
+        return again(lambda: self.world.exchange(self.agent, self.consent, CONSENT, resource=api.uri, scope=scope, **form), 3)
 
     def task(self) -> str:
         return self.world.opened(self.world.own_token(self.agent).ok()["access_token"], self.consent)
