@@ -6,7 +6,7 @@ COPY requirements.lock /tmp/requirements.lock
 RUN /opt/deputy/bin/python -m pip install --require-hashes --only-binary=:all: -r /tmp/requirements.lock
 # What `make run` does in a checkout: the code is importable from where it lies, and `deputy` is a command.
 RUN /opt/deputy/bin/python -c 'import pathlib, sysconfig; (pathlib.Path(sysconfig.get_path("purelib")) / "deputy.pth").write_text("/srv/deputy\n")' \
- && printf '#!/opt/deputy/bin/python\nimport sys\nfrom app.wiring import main\nsys.exit(main())\n' > /opt/deputy/bin/deputy \
+ && printf '#!/opt/deputy/bin/python\nimport sys\nfrom app.__main__ import main\nsys.exit(main())\n' > /opt/deputy/bin/deputy \
  && chmod 755 /opt/deputy/bin/deputy
 
 FROM python:3.11-slim

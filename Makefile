@@ -4,6 +4,8 @@ PORT ?= 8000
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
+# Compiled code is kept, whatever the environment says: a node is four processes, and the tests start hundreds.
+unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help run test check demo bench soak pictures lock clean format
 
 help: ## Show this list
@@ -55,7 +57,7 @@ $(VENV)/bin/python:
 $(VENV)/run.stamp: requirements.lock pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -c 'import pathlib, sysconfig; p = pathlib.Path(sysconfig.get_path("purelib")); (p / "deputy.pth").write_text(str(pathlib.Path.cwd()) + "\n")'
-	@printf '#!%s\nimport sys\nfrom app.wiring import main\nsys.exit(main())\n' "$(CURDIR)/$(BIN)/python" > $(BIN)/deputy && chmod +x $(BIN)/deputy
+	@printf '#!%s\nimport sys\nfrom app.__main__ import main\nsys.exit(main())\n' "$(CURDIR)/$(BIN)/python" > $(BIN)/deputy && chmod +x $(BIN)/deputy
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/run.stamp requirements-dev.lock

@@ -1,5 +1,14 @@
-"""`python -m app`: the `deputy` command where no script was installed."""
+"""`python -m app`, and what the installed `deputy` runs."""
 
-from app.wiring import main
+import gc
 
-main()
+# What is imported stays: looking for garbage in it again and again would be a quarter of every start.
+gc.disable()
+
+from app.wiring import main  # noqa: E402
+
+gc.freeze()
+gc.enable()
+
+if __name__ == "__main__":
+    main()

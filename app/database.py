@@ -1,25 +1,19 @@
-"""SQL, the truth: the declarative base, transactions that begin as writers, and migrations kept in step."""
+"""SQL, the truth: the declarative base, and transactions that begin as writers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from alembic import command
-from alembic.autogenerate import compare_metadata
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import Connection, Engine, MetaData, create_engine, event, make_url
-from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy import Connection, Engine, MetaData, create_engine, event, make_url, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session
 
-from app.errors import ConfigurationError, TemporarilyUnavailable
+from app.errors import TemporarilyUnavailable
 from app.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,6 +36,9 @@ db = SQLAlchemy(model_class=Base, disable_autonaming=True)
 """Flask-SQLAlchemy's handle; the application binds it to the engine that `Database` then uses."""
 
 READING = "deputy_reading"
+
+NEWEST = "0018"
+"""The newest migration of this version, known without asking Alembic, which takes long to import."""
 
 
 def engine_options(settings: Settings) -> dict[str, Any]:
@@ -82,6 +79,13 @@ class Database:
     def close(self) -> None:
         """Close the connections that are not in use; the next transaction opens one again."""
         self.engine.dispose()
+
+    def migration(self) -> str | None:
+        """The migration it stands at; None where nothing was ever set up. Raises `TemporarilyUnavailable`."""
+        with self.reading() as session:
+            connection = session.connection()
+            found = connection.dialect.has_table(connection, "alembic_version")
+            return session.scalar(text("SELECT version_num FROM alembic_version")) if found else None
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -135,65 +139,3 @@ def _postgresql_checkin(connection: Any, _record: Any) -> None:
 def _sqlite_begin(connection: Connection) -> None:
     reading = connection.get_execution_options().get(READING)
     connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
-
-
-def _alembic(settings: Settings) -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(ROOT / "migrations"))
-    config.attributes["settings"] = settings
-    return config
-
-
-def upgrade(settings: Settings) -> None:
-    """Bring the database to the newest migration; an empty one gets everything.
-
-    Raises `TemporarilyUnavailable` when it cannot be reached, `ConfigurationError` when it is damaged or too new.
-    """
-    if (file := sqlite_file(settings)) is not None:
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    try:
-        command.upgrade(_alembic(settings), "head")
-    except CommandError:
-        raise ConfigurationError("the database was made by a newer version of Deputy: run that, or restore a backup of before") from None
-    except (OperationalError, InterfaceError, PoolTimeout) as error:
-        # No statement with anybody's values has run yet: what the driver says is for the operator.
-        raise TemporarilyUnavailable(f"sql: {str(getattr(error, 'orig', error)).strip().splitlines()[0]}") from None
-    except DatabaseError as error:
-        if type(error) is not DatabaseError:
-            raise
-        raise ConfigurationError(f"the database is damaged ({error.orig}): restore a backup") from None
-
-
-class Migration(NamedTuple):
-    """Which migration a database has, and which is the newest here. None: nothing was ever set up."""
-
-    current: str | None
-    newest: str | None
-
-
-def migration(settings: Settings, database: Database) -> Migration:
-    """Where the database stands. Raises `TemporarilyUnavailable`."""
-    with database.reading() as session:
-        current = MigrationContext.configure(session.connection()).get_current_revision()
-    return Migration(current, ScriptDirectory.from_config(_alembic(settings)).get_current_head())
-
-
-def is_known(settings: Settings, revision: str | None) -> bool:
-    """Whether this version has that migration; a newer one's it has not."""
-    known = ScriptDirectory.from_config(_alembic(settings)).walk_revisions()
-    return revision is None or revision in {script.revision for script in known}
-
-
-def differences(settings: Settings) -> list[Any]:
-    """What the models have and the migrated database has not, or the other way round."""
-    database = Database.open(settings)
-    try:
-        with database.engine.connect() as connection:
-            return list(compare_metadata(MigrationContext.configure(connection), Base.metadata))
-    finally:
-        database.close()
-
-
-def revision(settings: Settings, message: str) -> None:
-    """Write a migration for what the models gained. For developers."""
-    command.revision(_alembic(settings), message=message, autogenerate=True)

@@ -27,7 +27,7 @@ from app.clients.client import Clients
 from app.clients.instance import Instances
 from app.clients.proof import Proofs
 from app.clients.registry import AppRegistry
-from app.database import Database, upgrade
+from app.database import NEWEST, Database
 from app.delegation.allowance import Allowances
 from app.delegation.consent import Consents
 from app.delegation.task import Tasks
@@ -258,15 +258,27 @@ def prepare(settings: Settings) -> list[str]:
     """Migrations, first keys, the server's own API, and the demo's people where asked for. Idempotent. Returns lines for the operator to read."""
     Path(settings.var_dir).mkdir(parents=True, exist_ok=True, mode=0o700)
     ensure_own_key(settings)
-    upgrade(settings)
-    server = build(settings)
+    database = Database.open(settings)
     try:
+        if not _is_up_to_date(database):
+            from app.schema import upgrade  # noqa: PLC0415  # Alembic takes long to import, and is seldom needed
+
+            upgrade(settings)
+        server = build(settings, database)
         server.keys.create_first()
         scopes = {scope.value: words for scope, words in WORDS.items()}
         server.resource_registry.keep_own(settings.issuer + PATH, name=NAME, scopes=scopes, by=NOBODY)
         return fill(server) if settings.demo else []
     finally:
-        server.database.close()
+        database.close()
+
+
+def _is_up_to_date(database: Database) -> bool:
+    try:
+        return database.migration() == NEWEST
+    except TemporarilyUnavailable:
+        # Not there yet, damaged, or out of reach: who upgrades it says which.
+        return False
 
 
 def build_from_environment() -> Server:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import app.wiring  # noqa: F401  # every model registers itself
-from app.database import differences, revision, upgrade
+from app.schema import differences, revision, upgrade
 from app.settings import load_settings
 
 settings = load_settings()

@@ -20,7 +20,7 @@ from sqlalchemy.engine import URL, make_url
 
 from app import clock
 from app.cli.answer import answers, show, when
-from app.database import Database, is_known, migration, sqlite_file, upgrade
+from app.database import Database, sqlite_file
 from app.delegation.reserves import exhaust
 from app.errors import ConfigurationError, Refused, TemporarilyUnavailable
 from app.humans.sessions import end_everybodys
@@ -122,7 +122,7 @@ def _write(directory: Path, settings: Settings) -> list[str]:
         lines = settings.checkpoints_file.read_bytes()
         _private(directory / CHECKPOINTS, lines[: lines.rfind(b"\n") + 1])
     database = _existing(settings)
-    revision = migration(settings, database).current
+    revision = database.migration()
     database.close()
     if (file := sqlite_file(settings)) is not None:
         _copy_sqlite(file, directory / SQLITE)
@@ -153,6 +153,8 @@ def _checked_manifest(directory: Path, settings: Settings) -> dict[str, Any]:
         raise Refused(f"{CHECKPOINTS} is not what was backed up")
     if issuer != settings.issuer:
         raise Refused(f"the backup is of {issuer}; set DEPUTY_ISSUER to that")
+    from app.schema import is_known  # noqa: PLC0415  # only a restore needs it, and Alembic takes long to import
+
     if not is_known(settings, revision):
         raise Refused("the backup was made by a newer version of Deputy; restore it with that")
     return manifest
@@ -190,6 +192,8 @@ def _position(settings: Settings) -> Position:
 
 def _put_right(settings: Settings, before: Position) -> None:
     """Bring a restored database up to date, and end in it what cannot be trusted to have been alive at the end."""
+    from app.schema import upgrade  # noqa: PLC0415  # as above
+
     upgrade(settings)
     database = Database.open(settings)
     try:

@@ -22,7 +22,7 @@ from app.cli.certificates import last_day
 from app.cli.embedded import embedded_socket, redis_url
 from app.cli.readiness import reachable_host, readiness
 from app.clients.models import ClientRow
-from app.database import Database, is_known, migration, sqlite_file
+from app.database import NEWEST, Database, sqlite_file
 from app.errors import ConfigurationError, TemporarilyUnavailable
 from app.keys.encryption import KeyEncryption
 from app.keys.store import LEDGER_ALG, KeyStore
@@ -188,7 +188,7 @@ def _key_encryption(settings: Settings) -> Generator[Finding, None, KeyEncryptio
 
 def _sql(settings: Settings, database: Database) -> Generator[Finding, None, bool]:
     try:
-        stands = migration(settings, database)
+        current = database.migration()
         with database.reading() as session:
             standby = database.engine.dialect.name == "postgresql" and bool(session.scalar(text("SELECT pg_is_in_recovery()")))
     except TemporarilyUnavailable as trouble:
@@ -205,17 +205,19 @@ def _sql(settings: Settings, database: Database) -> Generator[Finding, None, boo
             "Name the primary.",
         )
         return False
-    if stands.current == stands.newest:
+    if current == NEWEST:
         return True
-    if not is_known(settings, stands.current):
+    from app.schema import is_known  # noqa: PLC0415  # seldom needed, and Alembic takes long to import
+
+    if not is_known(settings, current):
         yield Finding(
-            f"the database was made by a newer version (migration {stands.current})",
+            f"the database was made by a newer version (migration {current})",
             "This version does not know what its tables mean.",
             "Run the version it was made by, or restore a backup of before the upgrade.",
         )
     else:
         yield Finding(
-            f"the database is older than this version (migration {stands.current}, needed {stands.newest})",
+            f"the database is older than this version (migration {current}, needed {NEWEST})",
             "Tables or columns are missing.",
             "Back up, then start the server: it migrates the database first.",
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import http.client
+import multiprocessing
 import os
 import secrets
 import shutil
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from typing import IO
@@ -191,8 +193,7 @@ class _Node:
         # Those who ask first, as when stopping: what a killed node left behind still works as long as it can.
         for child in reversed(children):
             child.wait_until_clear()
-        for line in _prepared():
-            click.echo(line)
+        _prepare()
         _check_port(self._settings.bind_host, self._settings.port, "PORT=… make run, or DEPUTY_PORT, names another")
         if self._mtls is not None:
             _check_port(self._settings.mtls_bind_host, self._settings.mtls_port, "DEPUTY_MTLS_PORT names another")
@@ -236,23 +237,18 @@ class _Node:
             log.warning("append-only file unreadable", put_aside=str(aside))
 
 
-def _prepared() -> list[str]:
-    # In a process of its own: the node forks children and holds no connection of theirs.
-    prepared = subprocess.run(
-        [sys.executable, "-c", "from app.wiring import prepare_from_environment; prepare_from_environment()"],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    if prepared.returncode:
-        raise click.exceptions.Exit(prepared.returncode)
-    return prepared.stdout.splitlines()
+def _prepare() -> None:
+    # In a process of its own: the node forks children and holds no connection of theirs. The wiring is above the commands.
+    preparing = multiprocessing.get_context("fork").Process(target=import_module("app.wiring").prepare_from_environment)
+    preparing.start()
+    preparing.join()
+    if preparing.exitcode:
+        raise click.exceptions.Exit(preparing.exitcode)
 
 
 def _gunicorn(settings: Settings) -> list[str]:
     options = _options(settings.bind_host, settings.port, settings.workers) | {
-        # The master imports all of it once, so that a worker is there as soon as it is forked.
-        "config": "python:app.serving",
+        "config": "python:app.warm",
         "worker-class": "asgi",
         "asgi-loop": "uvloop",
         "asgi-lifespan": "off",

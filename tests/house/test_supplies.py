@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from alembic import command
 
-from app import database
-from app.database import differences, upgrade
+from app import schema
+from app.database import NEWEST, Database
 from app.errors import ConfigurationError
+from app.schema import differences, upgrade
 from app.settings import Settings, load_settings
 from tests.conftest import KEY
 
@@ -63,7 +64,7 @@ def older(tmp_path: Path) -> Settings:
 
 
 def test_an_older_database_is_migrated_with_all_that_is_in_it(older: Settings, tmp_path: Path) -> None:
-    command.upgrade(database._alembic(older), "0001")
+    command.upgrade(schema._alembic(older), "0001")
     entries = [(seq, f"evt-{seq}", 1000, "human.signed_in", "permit", "hum_a", None, b"{}", "0" * 64) for seq in range(1, 6)]
     read = "SELECT seq, id, at, event, outcome, human, agent, record, hash FROM ledger ORDER BY seq"
     with closing(sqlite3.connect(tmp_path / "older.sqlite")) as connection:
@@ -76,6 +77,16 @@ def test_an_older_database_is_migrated_with_all_that_is_in_it(older: Settings, t
         assert differences(older) == []
         with closing(sqlite3.connect(tmp_path / "older.sqlite")) as connection:
             assert connection.execute(read).fetchall() == entries
+
+
+def test_a_start_knows_without_alembic_whether_it_has_to_migrate(older: Settings) -> None:
+    database = Database.open(older)
+    assert database.migration() is None
+    command.upgrade(schema._alembic(older), "0001")
+    assert database.migration() == "0001"
+    upgrade(older)
+    assert database.migration() == NEWEST
+    database.close()
 
 
 def test_a_database_of_a_newer_version_is_not_touched(older: Settings, tmp_path: Path) -> None:
