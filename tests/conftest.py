@@ -37,9 +37,14 @@ passwords.MEMORY, passwords.PASSES = 64, 1
 """Thousands of people are made here. A served Deputy, in a process of its own, hashes as it always does."""
 
 
+FIRST = ("minutes", "served", "browser")
+"""Marks whose files come first, in this order."""
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Files that wait for servers and browsers come first: what only computes fills the gaps, and nobody waits alone at the end.
+    """Files that take minutes come first, then those that wait for servers and browsers: what only computes fills the gaps, and
+    nobody waits alone at the end.
 
     Where a database is given, what would not use it is left out: it runs in the other half, on SQLite.
     """
@@ -49,8 +54,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             (other if "given_database" in getattr(item, "fixturenames", ()) else same).append(item)
         items[:] = other
         config.hook.pytest_deselected(items=same)
-    waiting = {item.path for item in items if item.get_closest_marker("served") or item.get_closest_marker("browser")}
-    items.sort(key=lambda item: item.path not in waiting)
+    places: dict[Path, int] = {}
+    for item in items:
+        mine = next((at for at, mark in enumerate(FIRST) if item.get_closest_marker(mark)), len(FIRST))
+        places[item.path] = min(mine, places.get(item.path, mine))
+    items.sort(key=lambda item: places[item.path])
 
 
 @pytest.fixture(scope="session")

@@ -81,6 +81,12 @@ class Ends(Player):
         self.server.revocation.end(Thing(Kind.AGENT, party.id), Thing(Kind.CLIENT, party.client_id), by=BY)
         self._end(f"agent:{agent.uri}", f"client:{agent.uri}")
 
+    def _end_instance(self, which: int) -> None:
+        if self.model.instances:
+            instance = at([one for one in self.model.instances if one.dead is None] or self.model.instances, which)
+            self.server.instances.end(instance.id, by=BY)
+            self._end(f"instance:{instance.id}")
+
     def _revoke_client(self, which: int) -> None:
         agent = at(self.model.agents, which)
         self.server.revocation.end(Thing(Kind.CLIENT, self._party(agent).client_id), by=BY)
@@ -206,7 +212,7 @@ class Ends(Player):
 
     ENDS: ClassVar[dict[str, Callable[[Ends, int], None]]] = {
         "token": _revoke_token, "token of its own": _given_back, "family": _end_family, "task": _end_task, "consent": _withdraw, "pause or resume": _pause_or_resume,
-        "agent": _revoke_agent,
+        "agent": _revoke_agent, "instance": _end_instance,
         "human": _revoke_human, "client": _revoke_client, "resource": _revoke_resource, "key": _revoke_key, "session": _sign_out,
         "suspend or resume": _suspend_or_resume, "disable or enable an API": _disable_or_enable_resource,
         "disable or enable a human": _disable_or_enable_human, "everything": _everything,

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from app.errors import Refused
 from app.ledger.models import EntryRow
 from tests.model.ends import Ends
-from tests.model.model import CONFIDENTIAL, EXTERNAL, LIFETIME, Agent, Outcome, Task, Token
+from tests.model.model import CONFIDENTIAL, EXTERNAL, LIFETIME, Agent, Instance, Outcome, Task, Token
 from tests.model.small import at, named, some
 from tests.world import BY, Api, basic, bearer, claims_of
 
@@ -160,6 +160,45 @@ class Machine(Ends):
             presented = at(self.model.tokens, proof // 4)
         if presented is not None:
             self._exchange(token.holder, token, self._place(token.pairs, where | 1), None, chosen, proof=presented)
+
+    @rule(seed=seeds, which=picks, hours=st.sampled_from([1, 1, 2, 12]), where=picks)
+    def start_an_instance(self, seed: int, which: int, hours: int, where: int) -> None:
+        """A copy of an agent registers a key of its own, and mostly begins to work."""
+        self._seed(seed)
+        now = self.stage.now()
+        able = [one for one in self.model.consents if one.away and one.live(now) and one.agent.active]
+        agent = at(able, which).agent if able else at(self.model.agents, which)
+        if not agent.active:
+            return
+        instance = self._enrol(agent, hours)
+        if able:
+            consent = at(able, which)
+            self._exchange(agent, consent, self._place(consent.pairs, where), None, self._bound_to(instance, where), instance=instance)
+
+    @rule(seed=seeds, which=picks, copy=picks, where=picks, back=st.booleans())
+    def as_an_instance(self, seed: int, which: int, copy: int, where: int, back: bool) -> None:
+        """A copy goes on with what its agent holds, its siblings' too, or comes back to the consent."""
+        self._seed(seed)
+        self._replenish()
+        now = self.stage.now()
+        instances = [one for one in self.model.instances if one.usable(now)] if copy % 8 else self.model.instances
+        if not instances:
+            return
+        instance = at(instances, copy // 8)
+        agent, key = instance.agent, self._bound_to(instance, where)
+        consents = [one for one in self.model.consents if one.agent is agent]
+        tokens = [one for one in self.model.tokens if one.holder is agent and self._lives(one)]
+        if tokens and not back:
+            token = tokens[-1 - which % len(tokens)]
+            target = at(agent.hands_to, where // 8).uri if agent.hands_to and where % 3 == 0 else self._place(token.pairs, where | 1)
+            self._exchange(agent, token, target, None, key, instance=instance)
+        elif consents:
+            consent = self._living(consents, which, lambda one: one.away)
+            self._exchange(agent, consent, self._place(consent.pairs, where), None, key, instance=instance)
+
+    def _bound_to(self, instance: Instance, where: int) -> int | None:
+        """An instance proves no other key than its own, or none."""
+        return None if where % 4 == 0 else instance.key
 
     def _own_token(self, agent: Agent, key: int | None) -> Token | None:
         """One for the issuer alone."""
@@ -329,6 +368,9 @@ class Machine(Ends):
         for token in self.model.tokens:
             self._look(token)
         self._records()
+        for instance in self.model.instances:
+            # As many may live as may: the next program has its own.
+            self.server.instances.end(instance.id, by=BY)
 
     def _look(self, token: Token) -> None:
         api = self.cast.apis.get(token.audience)

@@ -88,6 +88,21 @@ class Agent:
 
 
 @dataclass(eq=False)
+class Instance(Hanging):
+    """A running copy of an agent, with a key of its own, until the agent's next end."""
+
+    id: str
+    agent: Agent
+    key: int
+    expires: int
+    hangs: frozenset[str]
+    dead: str | None = None
+
+    def usable(self, now: int) -> bool:
+        return self.dead is None and now < self.expires
+
+
+@dataclass(eq=False)
 class Consent(Hanging):
     id: str
     human: Human
@@ -231,6 +246,8 @@ class Outcome:
     depth: int = 0
     key: int | None = None
     task: Task | None = None
+    instance: Instance | None = None
+    """Who asked, where it was a running copy."""
 
 
 def refused(why: str) -> Outcome:
@@ -258,6 +275,7 @@ class Model:
     codes: list[Code] = field(default_factory=list)
     refreshes: list[Refresh] = field(default_factory=list)
     tokens: list[Token] = field(default_factory=list)
+    instances: list[Instance] = field(default_factory=list)
 
     def resource(self, uri: str) -> Resource | None:
         return next((one for one in self.resources if one.uri == uri), None)
@@ -320,6 +338,7 @@ class Model:
         yield from self.codes
         yield from self.tokens
         yield from self.approvals
+        yield from self.instances
 
     # What lives
 
@@ -374,10 +393,13 @@ class Model:
         now: int,
         task: Task | None = None,
         proof: Token | None = None,
+        instance: Instance | None = None,
     ) -> Outcome:
-        """`task`: the one named; only with a consent as subject. `proof`: the `actor_token`."""
+        """`task`: the one named; only with a consent as subject. `proof`: the `actor_token`. `instance`: the copy of the actor that asks."""
         if not actor.active:
             return refused("the agent is suspended")
+        if instance is not None and not instance.usable(now):
+            return refused("the instance has ended")
         if proof is not None and (problem := self._no_proof(proof, actor, key, now)):
             return refused(problem)
         if isinstance(subject, Token):
@@ -423,7 +445,8 @@ class Model:
         outcome = self._bound(target, bound, key, new_actor=new_actor)
         if outcome:
             return refused(outcome)
-        end = min(end, consent.until, held.deadline, now + LIFETIME, *([proof.end] if proof is not None else []))
+        within = [*([proof.end] if proof is not None else []), *([instance.expires] if instance is not None else [])]
+        end = min(end, consent.until, held.deadline, now + LIFETIME, *within)
         if end <= now:
             return refused("no time left")
         resource = self.resource(target)
@@ -433,7 +456,7 @@ class Model:
         asks = self.wants_human(resource, {one for _, one in left})
         if resource is not None and held.uses == 0 and not asks:
             return refused("limit")
-        return Outcome("", unsure or forbidden is None, asks, left, end, acting, min(depth, consent.agent.depth), key, held)
+        return Outcome("", unsure or forbidden is None, asks, left, end, acting, min(depth, consent.agent.depth), key, held, instance)
 
     def _no_proof(self, proof: Token, actor: Agent, key: int | None, now: int) -> str:
         """Why it is no `actor_token` of that agent, or nothing."""

@@ -17,6 +17,7 @@ from sqlalchemy import select
 from app.delegation.models import ConsentRow, TaskRow
 from app.humans.models import SessionRow
 from app.tokens.models import FamilyRow
+from tests.copies import REGISTER, Copy
 from tests.dpop import Holder, ask
 from tests.model.cast import Cast
 from tests.model.model import (
@@ -30,6 +31,7 @@ from tests.model.model import (
     Consent,
     Family,
     Human,
+    Instance,
     Model,
     Outcome,
     Pairs,
@@ -246,9 +248,13 @@ class Player(RuleBasedStateMachine):
         key: int | None,
         task: Task | None = None,
         proof: Token | None = None,
+        instance: Instance | None = None,
     ) -> Token | None:
         now = self.stage.now()
-        outcome = self.model.exchange(actor, subject, target, scope_of(scope), key, now, task, proof)
+        outcome = self.model.exchange(actor, subject, target, scope_of(scope), key, now, task, proof, instance)
+        if outcome.asks and instance is not None:
+            # Questions are the agent's.
+            return None
         value, kind = (subject.jwt, ACCESS_TOKEN) if isinstance(subject, Token) else (subject.id, CONSENT)
         where = {} if target is None else {"resource" if "/agents/" not in target else "audience": target}
         form = {
@@ -256,7 +262,7 @@ class Player(RuleBasedStateMachine):
             **given(scope=scope, task_id=task.id if task is not None else None),
             **({"actor_token": proof.jwt, "actor_token_type": ACCESS_TOKEN} if proof is not None else {}),
         }  # fmt: skip
-        answer = self._ask(self._party(actor), form, key)
+        answer = self._ask(self._party(actor), form, key, instance)
         if outcome.refused:
             self._refused(answer, outcome, sure=True)
             return None
@@ -317,6 +323,9 @@ class Player(RuleBasedStateMachine):
         task = self._task_of(claims.get("txn"), outcome, consent)
         things = self._things(agent, audience, parents, consent, task, family)
         things |= {f"key:{header_of(jwt)['kid']}", f"token:{claims['jti']}"}
+        if outcome.instance is not None:
+            things.add(f"instance:{outcome.instance.id}")
+            self.met["as an instance"] += 1
         receiver = self.model.agent(audience)
         token = Token(
             jwt=jwt, jti=claims["jti"], holder=receiver or agent, audience=audience, pairs=outcome.pairs, end=claims["exp"], path=outcome.path,
@@ -471,6 +480,8 @@ class Player(RuleBasedStateMachine):
             path.append(act["sub"])
             act = act.get("act")
         assert tuple(path) == token.path
+        instance = outcome.instance.id if outcome.instance is not None else None
+        assert (claims["act"] if token.path else claims).get("instance") == instance
         assert claims["aud"] == token.audience
         if token.handover:
             located = {
@@ -491,6 +502,8 @@ class Player(RuleBasedStateMachine):
             assert token.path[-len(parent.path) :] == parent.path
             assert parent.key is None or token.key is not None
             before = claims_of(parent.jwt)
+            # Who came before is told as it was, with its instance; a continuation speaks for itself.
+            assert claims["act"].get("act") == (before["act"].get("act") if token.path == parent.path else before["act"])
             assert claims["deputy"]["d"] <= before["deputy"]["d"]
             assert (claims["sub"], claims["txn"], claims["auth_time"]) == (before["sub"], before["txn"], before["auth_time"])
         if token.consent is not None:
@@ -503,11 +516,37 @@ class Player(RuleBasedStateMachine):
     def _party(self, agent: Agent) -> Party:
         return self.cast.parties[agent.uri]
 
-    def _ask(self, party: Party, form: Mapping[str, str], key: int | None) -> Answer:
+    def _ask(self, party: Party, form: Mapping[str, str], key: int | None, instance: Instance | None = None) -> Answer:
         def once() -> Answer:
-            return ask(self.world, party, form, self._proof(self.stage.holders[key]) if key is not None else None)
+            proof = self._proof(self.stage.holders[key]) if key is not None else None
+            if instance is None:
+                return ask(self.world, party, form, proof)
+            copy, now = self.stage.holders[instance.key], self.stage.now()
+            assert isinstance(copy, Copy)
+            members = copy.assertion(self.world, party.client_id, iat=now, exp=now + 60)
+            return self.world.post("/oauth/token", {**form, **members}, {"DPoP": proof} if proof is not None else {})
 
         return self.stage.answered(once)
+
+    def _enrol(self, agent: Agent, hours: int) -> Instance:
+        """A new copy of an agent that is active registers its key."""
+        party = self._party(agent)
+        copy, code = Copy(), self.server.enrolments.give(party.client_id, minutes=10, hours=hours, by=BY).code
+        expires = self.stage.now() + hours * 3600
+
+        def once() -> Answer:
+            return copy.register(self.world, code, copy.proof(self.world, REGISTER, iat=self.stage.now()))
+
+        answer = self.stage.answered(once)
+        assert answer.status == 201, answer.text
+        copy.told = answer.json
+        assert abs(copy.told["instance_expires_at"] - expires) <= self.stage.slack
+        self.stage.holders.append(copy)
+        identifier = copy.told["instance_id"]
+        hangs = frozenset({f"client:{agent.uri}", f"instance:{identifier}"})
+        made = Instance(identifier, agent, len(self.stage.holders) - 1, copy.told["instance_expires_at"], hangs)
+        self.model.instances.append(made)
+        return made
 
     def _proof(self, holder: Holder) -> str:
         return holder.proof(self.world, iat=self.stage.now())

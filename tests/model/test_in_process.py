@@ -1,7 +1,7 @@
 """The machine against the model: two applications with caches of their own over one state, and a clock that is moved.
 
-A failure prints the program that led to it, line by line. An ordinary run of the tests plays some 1,200 steps,
-the same ones each time; `make soak` plays 20,000 (MACHINE_STEPS: so many) and 200,000.
+A failure prints the program that led to it, line by line. An ordinary run of the tests plays 20,000 steps (MACHINE_STEPS:
+so many), the same ones each time; `make soak` plays 200,000.
 """
 
 from __future__ import annotations
@@ -16,12 +16,7 @@ from tests.model.running import MEETS, run
 from tests.model.stage import InThisProcess, settings_of
 from tests.valkey import valkey
 
-SHARE = 1200
-"""What an ordinary run of the tests plays; less than a minute."""
-
 STEPS = int(os.environ.get("MACHINE_STEPS", "20000"))
-"""Some minutes."""
-
 LONG = 200_000
 
 
@@ -33,12 +28,7 @@ def stage(tmp_path) -> Iterator[InThisProcess]:
         made.close()
 
 
-def test_a_share_of_it(stage: InThisProcess) -> None:
-    with stage.own_clock():
-        run(stage, SHARE)
-
-
-@pytest.mark.soak
+@pytest.mark.minutes
 def test_whatever_is_done_in_whatever_order_the_promises_hold(stage: InThisProcess) -> None:
     with stage.own_clock():
         run(stage, STEPS, meets=MEETS if STEPS >= 5000 else frozenset())
