@@ -366,9 +366,12 @@ class Model:
             return False
         labels = resource.touched(scopes) if resource is not None else frozenset()
         touched = task.labels if task is not None else frozenset()
-        if DANGEROUS <= touched | labels or (UNKNOWN in touched and labels & DANGEROUS):
+        if UNKNOWN in touched and labels & DANGEROUS:
             return True
-        return None if task is not None and task.vague else False
+        if task is not None and task.vague:
+            # Of what it touched before, the server may know less; or more, where a report came too late.
+            return None
+        return DANGEROUS <= touched | labels
 
     def wants_human(self, resource: Resource | None, scopes: Iterable[str]) -> bool:
         return self.asks_to_send and resource is self.resources[1] and "send" in scopes
