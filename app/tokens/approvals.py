@@ -10,7 +10,7 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from app import clock
@@ -47,6 +47,8 @@ PER_HUMAN = 100
 """The same for all agents."""
 STICKY = 600
 """Seconds that a no stands: exactly the same is not asked again."""
+KEPT = 90 * 86_400
+"""Seconds that a question is shown to her after its end; the ledger keeps the record for good."""
 MAX_DENIED = 5
 """Questions of one agent that one human may say no to within `STICKY` seconds before it must leave her alone."""
 
@@ -166,6 +168,8 @@ class Approvals:
                 until = found.expires_at if found.state is State.WAITING else (found.decided_at or 0) + REDEEM
                 return Pending(self._auth_req_id(found.id), until - now, None)
             _check_bounds(deed.session, parameters, now)
+            old = (ApprovalRow.human == parameters.human, ApprovalRow.expires_at < now - KEPT)
+            deed.session.execute(delete(ApprovalRow).where(*old))
             approval = new_id("apr")
             value = self._auth_req_id(approval)
             until = min(now + asking.lifetime, *_ends(access))

@@ -206,6 +206,22 @@ def test_kept_parameters_that_somebody_changed_are_not_hers(careful: Story) -> N
     refused(poll(careful, auth_req_id), "invalid_grant")
 
 
+@pytest.mark.parametrize("days", [89, 91])
+def test_a_question_is_shown_for_a_season_after_its_end(careful: Story, days: int) -> None:
+    from app.tokens.models import ApprovalRow
+
+    old = asked(careful)
+    allowed(careful)
+    token = poll(careful, old).ok()["access_token"]
+    with careful.world.server.database.transaction() as session:
+        session.query(ApprovalRow).filter_by(human=careful.alice.id).one().expires_at -= days * 86_400
+    assert asked(careful) != old
+    with careful.world.server.database.reading() as session:
+        assert session.query(ApprovalRow).filter_by(human=careful.alice.id).count() == (2 if days < 90 else 1)
+    refused(poll(careful, old), "invalid_grant")
+    assert careful.world.active(careful.mail, token)
+
+
 def test_another_agent_has_no_use_for_it(careful: Story) -> None:
     other = careful.world.agent(careful.alice, ceiling=[(careful.mail, "mail:send")])
     auth_req_id = asked(careful)
