@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
-from app.errors import Refused
+from app.errors import NotFound, Refused
 from app.live.things import Kind, Thing
 from app.vocabulary import SigningAlg
 from tests.model.cast import ASKING, NEVER_BOTH, NO_WRITING
@@ -83,8 +83,12 @@ class Ends(Player):
 
     def _end_instance(self, which: int) -> None:
         if self.model.instances:
-            instance = at([one for one in self.model.instances if one.dead is None] or self.model.instances, which)
-            self.server.instances.end(instance.id, by=BY)
+            now = self.stage.now()
+            instance = at([one for one in self.model.instances if one.usable(now)] or self.model.instances, which)
+            try:
+                self.server.instances.end(instance.id, by=BY)
+            except NotFound:
+                assert now > instance.expires, "one is forgotten long after its end"
             self._end(f"instance:{instance.id}")
 
     def _revoke_client(self, which: int) -> None:

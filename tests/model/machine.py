@@ -370,7 +370,8 @@ class Machine(Ends):
         self._records()
         for instance in self.model.instances:
             # As many may live as may: the next program has its own.
-            self.server.instances.end(instance.id, by=BY)
+            if instance.usable(self.stage.now()):
+                self.server.instances.end(instance.id, by=BY)
 
     def _look(self, token: Token) -> None:
         api = self.cast.apis.get(token.audience)
