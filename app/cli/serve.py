@@ -238,12 +238,20 @@ class _Node:
 
 
 def _prepare() -> None:
-    # In a process of its own: the node forks children and holds no connection of theirs. The wiring is above the commands.
-    preparing = multiprocessing.get_context("fork").Process(target=import_module("app.wiring").prepare_from_environment)
+    # In a process of its own: the node forks children and holds no connection of theirs.
+    preparing = multiprocessing.get_context("fork").Process(target=_prepare_here)
     preparing.start()
     preparing.join()
     if preparing.exitcode:
         raise click.exceptions.Exit(preparing.exitcode)
+
+
+def _prepare_here() -> None:
+    for received in (signal.SIGTERM, signal.SIGINT):
+        # Whoever does not want to wait for a migration may still say so.
+        signal.signal(received, signal.SIG_DFL)
+    # The wiring is above the commands.
+    import_module("app.wiring").prepare_from_environment()
 
 
 def _gunicorn(settings: Settings) -> list[str]:
