@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
-from app.errors import NotFound, Refused
+from app.errors import Refused
 from app.live.things import Kind, Thing
 from app.vocabulary import SigningAlg
 from tests.model.cast import ASKING, NEVER_BOTH, NO_WRITING
@@ -82,14 +82,18 @@ class Ends(Player):
         self._end(f"agent:{agent.uri}", f"client:{agent.uri}")
 
     def _end_instance(self, which: int) -> None:
-        if self.model.instances:
-            now = self.stage.now()
-            instance = at([one for one in self.model.instances if one.usable(now)] or self.model.instances, which)
-            try:
-                self.server.instances.end(instance.id, by=BY)
-            except NotFound:
-                assert now > instance.expires, "one is forgotten long after its end"
-            self._end(f"instance:{instance.id}")
+        """One that works, a new one where there is none; and now it is refused."""
+        now = self.stage.now()
+        able = [one for one in self.model.consents if one.away and one.live(now) and one.agent.active]
+        living = [one for one in self.model.instances if one.usable(now)]
+        if not living and not able:
+            return
+        instance = at(living, which) if living else self._enrol(at(able, which).agent, 1)
+        self.server.instances.end(instance.id, by=BY)
+        self._end(f"instance:{instance.id}")
+        mine = [one for one in able if one.agent is instance.agent]
+        if mine:
+            self._exchange(instance.agent, at(mine, which), None, None, None, instance=instance)
 
     def _revoke_client(self, which: int) -> None:
         agent = at(self.model.agents, which)
