@@ -16,8 +16,6 @@ from sqlalchemy.orm import DeclarativeBase, Session
 from app.errors import TemporarilyUnavailable
 from app.settings import Settings
 
-ROOT = Path(__file__).resolve().parent.parent
-
 
 class Base(DeclarativeBase):
     """Base of every table. Constraints have names, so that migrations can speak of them."""
