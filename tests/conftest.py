@@ -17,6 +17,7 @@ from sqlalchemy import NullPool, create_engine, make_url
 from app import create_app
 from app.database import Base, Database, db
 from app.humans import passwords
+from app.keys import watch
 from app.ledger.relay import Relay
 from app.settings import Settings, load_settings
 from app.wiring import Server, build, prepare
@@ -35,6 +36,9 @@ KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
 
 passwords.MEMORY, passwords.PASSES = 64, 1
 """Thousands of people are made here. A served Deputy, in a process of its own, hashes as it always does."""
+
+watch.PATIENCE = 10.0
+"""A machine that is busy with tests is not a database that is away. A served Deputy is as patient as it always is."""
 
 
 FIRST = ("minutes", "served", "browser")

@@ -10,6 +10,9 @@ from app.errors import TemporarilyUnavailable
 
 NEVER = float("-inf")
 
+PATIENCE = 0.5
+"""Seconds that somebody waits for an answer."""
+
 
 class Watch:
     """Repeats a question on demand. Nobody waits twice for a database that is away, and nobody waits long.
@@ -17,9 +20,10 @@ class Watch:
     Build it after a worker has forked, like the engine whose database it asks.
     """
 
-    def __init__(self, ask: Callable[[], None], *, patience: float = 0.5, pause: float = 0.5) -> None:
+    def __init__(self, ask: Callable[[], None], *, patience: float | None = None, pause: float = 0.5) -> None:
+        """`patience`: instead of `PATIENCE`. `pause`: seconds between two questions while none is answered."""
         self._ask = ask
-        self._patience = patience
+        self._patience = PATIENCE if patience is None else patience
         self._pause = pause
         self._began = NEVER
         self._busy = False

@@ -138,7 +138,9 @@ def small(own_redis: str, own_postgresql: str | None, tmp_path: Path) -> Iterato
     server = build(settings)
     server.live.redis.call("FLUSHALL")
     made = Small(server, Relay(server.database, server.live, server.keys, settings, holder="one"))
-    made.relay.step()
-    made.relay.drain()
-    yield made
-    server.database.close()
+    try:
+        made.relay.step()
+        made.relay.drain()
+        yield made
+    finally:
+        server.database.close()

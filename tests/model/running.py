@@ -12,6 +12,9 @@ from tests.model.cast import cast_of
 from tests.model.machine import Machine
 from tests.model.stage import Stage
 
+HALF = int(os.environ.get("MACHINE_STEPS", "20000")) // 2
+"""What one of the two files plays in this process."""
+
 PROGRAM = 100
 """Steps of one program at most."""
 
@@ -30,9 +33,12 @@ MEETS = frozenset(
 """What a run of some thousand steps must have met to prove anything."""
 
 
-def run(stage: Stage, steps: int, *, meets: frozenset[str] = frozenset()) -> None:
-    """So many steps in all. The same programs each time; a failure is made small (MACHINE_SHRINK=0: is not) and printed as a program."""
-    machine = type("Machine", (Machine,), {"stage": stage, "cast": cast_of(stage.world), "steps": 0, "known": set(), "met": Counter()})
+def run(stage: Stage, steps: int, *, meets: frozenset[str] = frozenset(), name: str = "Machine") -> None:
+    """So many steps in all. A failure is made small (MACHINE_SHRINK=0: is not) and printed as a program.
+
+    The programs are the same each time, and others under another name.
+    """
+    machine = type(name, (Machine,), {"stage": stage, "cast": cast_of(stage.world), "steps": 0, "known": set(), "met": Counter()})
     run_state_machine_as_test(
         machine,
         settings=settings(
