@@ -112,6 +112,7 @@ def settings(short_dir: Path, redis_url: str, given_database: str) -> Settings:
         database_url=_own_database(given_database) or f"sqlite:///{short_dir}/deputy.sqlite",
         redis_url=redis_url,
         redis_timeout=2.0,
+        deadline=30.0,
         key_encryption_key=KEY,
         allow_agent_secrets=True,
         fetch_loopback=True,
