@@ -4,7 +4,7 @@ PORT ?= 8000
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-# Compiled code is kept, whatever the environment says: a node is four processes, and the tests start hundreds.
+# Compiled code is kept, whatever the environment says: a node is several processes, and the tests start hundreds.
 unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help run test check demo bench soak pictures lock clean format
 

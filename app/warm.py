@@ -2,7 +2,7 @@
 
 import gc
 
-# What is imported stays: looking for garbage in it is a quarter of a start, and pauses of requests afterwards.
+# What is imported stays: looking for garbage in it is a quarter of a start, and marks memory that workers otherwise share.
 gc.disable()
 
 import app.serving  # noqa: E402, F401

@@ -25,11 +25,11 @@ LOOKED_AT = 3
 """Other tokens that are looked at after each step, besides those it concerned."""
 
 CONCERNED = 10
-ENDED = [*Ends.ENDS, "token of its own", "token of its own", "token", "task", "consent"]
-"""By number: of names in a list the first would be ended much more often than the others."""
-
 KEPT = 60
 """Tokens that are looked at at all; older ones that are dead are let go."""
+
+ENDED = [*Ends.ENDS, "token of its own", "token of its own", "token", "task", "consent"]
+"""Drawn by number: names are drawn unevenly, and some would be ended hardly ever."""
 
 
 class Machine(Ends):
