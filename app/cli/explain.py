@@ -112,7 +112,7 @@ def _taken(layer: Layer, made: Explanation) -> str:
     if layer.depth:
         parts.append(f"{layer.depth} of the agents in a row")
     if layer.name == LIMIT and made.limits is not None:
-        parts.append(f"{made.limits['tokens_so_far']} tokens of the task so far; limits: {_words(made.limits['stated'])}")
+        parts.append(f"{made.limits['tokens_so_far']} tokens of the task so far; limits: {', '.join(made.limits_in_words)}")
     said = ("took " if layer.pairs or layer.seconds or layer.depth else "") + "; ".join(parts)
     if layer.refused:
         return f"{said}; refused" if said else "refused"

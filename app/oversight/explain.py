@@ -12,6 +12,7 @@ from app.agents.registry import AgentRegistry
 from app.audit.events import ApprovalAsked, CallRefused, TaskOpened, TokenIssued, TokenRefused
 from app.clients.client import Clients
 from app.database import Database
+from app.delegation.limits import in_words
 from app.errors import NotFound, TemporarilyUnavailable
 from app.humans.accounts import Accounts
 from app.ledger.queries import Entry, Filter, Queries
@@ -80,6 +81,11 @@ class Explanation:
         # One statement of several is named after its policy and a slash.
         names = dict.fromkeys(name.partition("/")[0] for name in self.policies["forbidden_by"])
         return [known.get(name, {"policy": name, "version": None, "rule": "", "owner": None}) for name in names]
+
+    @property
+    def limits_in_words(self) -> tuple[str, ...]:
+        """What the task may use up, as people read it."""
+        return in_words(self.limits["stated"]) if self.limits is not None else ()
 
     @property
     def ended(self) -> Entry | None:

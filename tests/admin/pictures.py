@@ -141,6 +141,7 @@ class Company:
         )
         server.policies.activate("confidential-then-external", 1, by=BY)
         self.refused = self.leak(world.consented(world.signed_in(self.people["Alice"]), self.assistant, self.mail, away=True)["consent_id"])
+        self.asked, self.used_up = self.ask(), self.use_up()
         quiet = self.agent("Meeting notes", "Farid", "Writes down what was agreed.", [(self.calendar, "calendar:read")])
         server.kill.end(server.targets.find(_what("agent"), quiet.uri), keep_out=True, by=BY)
         server.kill.end(server.targets.find(_what("agent"), self.scout.uri), by=BY)
@@ -157,6 +158,28 @@ class Company:
         world.http.send("POST", f"/tasks/{claims_of(token)['txn']}/events", json.dumps(report).encode(), headers).ok()
         refusal = world.exchange(self.assistant, consent, CONSENT, resource=self.mail.uri, scope="mail:send")
         return str(refusal.json["audit_id"])
+
+    def ask(self) -> str:
+        """A policy wants a person to say yes before the scout changes a customer. Returns the audit id of the question."""
+        given = self.world.consented(self.world.signed_in(self.people["Dmitri"]), self.scout, self.crm, away=True)
+        policies = self.world.server.policies
+        text = f"""@ask("approval")
+forbid (principal, action, resource == Resource::"{self.crm.uri}")
+when {{ context.scopes.contains("customers:write") }};
+"""
+        policies.add("customers-change", text, owner=self.people["Carol"].id, rule="Sales handbook §2: a person agrees to each change", by=BY)
+        policies.activate("customers-change", 1, by=BY)
+        answer = self.world.exchange(self.scout, given["consent_id"], CONSENT, resource=self.crm.uri, scope="customers:write")
+        return str(answer.json["audit_id"])
+
+    def use_up(self) -> str:
+        """A task with two tokens asks for a third. Returns the refusal's audit id."""
+        world = self.world
+        given = world.consented(world.signed_in(self.people["Carol"]), self.assistant, self.calendar, away=True)
+        own = world.own_token(self.assistant).ok()["access_token"]
+        task = world.opened(own, given["consent_id"], purpose="Look through next week", limits={"uses": 2})
+        again = [world.exchange(self.assistant, given["consent_id"], CONSENT, resource=self.calendar.uri, task_id=task) for _ in range(3)]
+        return str(again[-1].json["audit_id"])
 
     def pages(self) -> dict[str, str]:
         """Every page by name."""
@@ -182,6 +205,8 @@ class Company:
             "entry": "/admin/ledger/5",
             "explain": f"/admin/explain?ref={jti}",
             "explain-refusal": f"/admin/explain?ref={self.refused}",
+            "explain-question": f"/admin/explain?ref={self.asked}",
+            "explain-limit": f"/admin/explain?ref={self.used_up}",
             "explain-nothing": "/admin/explain?ref=tok_0000000000000000000000",
             "people": "/admin/people",
             "stop-choose": "/admin/stop",
