@@ -80,7 +80,9 @@ for i = 0, takes - 1 do
 end
 for i = 0, alive - 1 do
   redis.call('ZADD', ARGV[l + i * 4], ARGV[l + i * 4 + 2], ARGV[l + i * 4 + 3])
-  redis.call('EXPIREAT', ARGV[l + i * 4], ARGV[l + i * 4 + 2])
+  -- As long as the one of them that lives the longest.
+  redis.call('EXPIREAT', ARGV[l + i * 4], ARGV[l + i * 4 + 2], 'NX')
+  redis.call('EXPIREAT', ARGV[l + i * 4], ARGV[l + i * 4 + 2], 'GT')
 end
 if record ~= '' then redis.call('XADD', KEYS[2], '*', 'r', record) end
 return {'ok'}

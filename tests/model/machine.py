@@ -32,6 +32,13 @@ ENDED = [*Ends.ENDS, "token of its own", "token of its own", "token", "task", "c
 """Drawn by number: names are drawn unevenly, and some would be ended hardly ever."""
 
 
+LIMITS: list[dict[str, Any]] = [
+    {}, {}, {"uses": 1}, {"uses": 2}, {"uses": 5}, {"uses": 2, "counts": "events"}, {"live_tokens": 1}, {"live_tokens": 2},
+    {"amount": {"currency": "EUR", "max": "100.00"}},
+]  # fmt: skip
+"""Of tasks."""
+
+
 class Machine(Ends):
     """One program."""
 
@@ -215,8 +222,9 @@ class Machine(Ends):
             answer, Outcome(end=before + LIFETIME, key=key), agent, claims_of(answer.json["access_token"])["aud"], (), None, None
         )
 
-    @rule(seed=seeds, which=picks, kept=picks, seconds=st.sampled_from([30, 400, 3600]), uses=st.sampled_from([None, None, 1, 2, 5]))
-    def open_task(self, seed: int, which: int, kept: int, seconds: int, uses: int | None) -> None:
+    @rule(seed=seeds, which=picks, kept=picks, seconds=st.sampled_from([30, 400, 3600]), limit=picks)
+    def open_task(self, seed: int, which: int, kept: int, seconds: int, limit: int) -> None:
+        """With a limit or none, which is then tried at once."""
         self._seed(seed)
         if not self.model.consents:
             return
@@ -227,8 +235,9 @@ class Machine(Ends):
         body: dict[str, Any] = {
             "consent_id": consent.id, "purpose": "A piece of work", "resources": places, "scopes": names, "expires_in": seconds,
         }  # fmt: skip
-        if uses is not None:
-            body["limits"] = {"uses": uses}
+        limits = at(LIMITS, limit)
+        if limits:
+            body["limits"] = limits
         own = self._own(agent)
         if own is None:
             return
@@ -243,12 +252,20 @@ class Machine(Ends):
         assert {(uri, scope) for uri, found in answer.json["resources"].items() for scope in found} == within
         deadline = answer.json["expires_at"]
         assert deadline <= min(consent.until, self.stage.now() + seconds)
-        task = Task(answer.json["task_id"], consent, within, deadline, self.model.generation, uses=uses)
+        task = Task(
+            answer.json["task_id"], consent, within, deadline, self.model.generation, uses=limits.get("uses"),
+            counts_events=limits.get("counts") == "events", at_once=limits.get("live_tokens"), cents=10_000 if "amount" in limits else None,
+        )  # fmt: skip
         self.model.tasks.append(task)
-        if uses is not None and consent.away:
-            # One more than it may.
-            for _ in range(uses + 1):
-                self._exchange(agent, consent, self._place(within, which | 1), None, 0, task=task)
+        if not limits or not consent.away:
+            return
+        # One more than it may.
+        tokens = (0 if task.counts_events else task.uses or 0) or task.at_once or 0
+        for _ in range(tokens + 1):
+            self._exchange(agent, consent, self._place(within, which | 1), None, 0, task=task)
+        for token in task.issued[:1]:
+            for _ in range((task.uses or 0) + 1 if task.counts_events else 2 if task.cents else 0):
+                self._report(token, cents=6000)
 
     @rule(seed=seeds, which=picks, allow=st.sampled_from([True, True, True, False]), at_once=st.booleans())
     def answer_a_question(self, seed: int, which: int, allow: bool, at_once: bool) -> None:
@@ -285,29 +302,21 @@ class Machine(Ends):
         approval = self.model.approvals[-1 - which % 8 % len(self.model.approvals)]
         self._poll(approval, key if which % 4 == 0 else approval.key)
 
-    @rule(seed=seeds, which=picks, labels=st.sampled_from([[], [CONFIDENTIAL], [EXTERNAL], ["other"]]))
-    def report(self, seed: int, which: int, labels: list[str]) -> None:
-        """The API says what was done with a token."""
+    @rule(
+        seed=seeds,
+        which=picks,
+        labels=st.sampled_from([[], [CONFIDENTIAL], [EXTERNAL], ["other"]]),
+        cents=st.sampled_from([None, None, 1, 1000, 6000]),
+        currency=st.sampled_from(["EUR", "EUR", "EUR", "USD"]),
+    )
+    def report(self, seed: int, which: int, labels: list[str], cents: int | None, currency: str) -> None:
+        """By the API, of what was done with a token; every other time of a task with a limit, where there is one."""
         self._seed(seed)
         self._replenish()
         if not self.model.tokens:
             return
-        token = self._usable(which)
-        api = self.cast.apis.get(token.audience)
-        if api is None or token.task is None:
-            return
-        headers = {**basic(api.client_id, api.client_secret)}
-        body = {"token": token.jwt, "action": "work", "labels": labels}
-        answer = self._json("POST", f"/tasks/{token.task.id}/events", body, headers)
-        assert answer.status == 200 or 400 <= answer.status < 500, answer.text
-        if answer.status == 200:
-            gone = token.dead is not None or token.generation != self.model.generation
-            self._never(gone and answer.json["active"], "a report with a dead token", answer)
-            if answer.json["active"]:
-                token.task.labels |= frozenset(labels)
-            elif labels:
-                # Recorded, and it may be counted against a task that is opened anew.
-                token.task.vague = True
+        token = self._usable(which, lambda one: which % 2 == 0 or (one.task is not None and one.task.is_reported))
+        self._report(token, labels, cents, currency)
 
     @rule(seed=seeds, which=picks, again=st.sampled_from(["", "", "assertion", "proof"]), key=keys)
     def own_token(self, seed: int, which: int, again: str, key: int | None) -> None:

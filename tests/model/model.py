@@ -132,7 +132,19 @@ class Task:
     vague: bool = False
     """What it has touched was lost in part, with a Redis that was emptied."""
     uses: int | None = None
-    """API tokens that may still be issued in it; None: any number."""
+    """API tokens that may still be issued in it, or events reported; None: any number."""
+    counts_events: bool = False
+    at_once: int | None = None
+    """API tokens of it that may be alive at the same time; None: any number."""
+    cents: int | None = None
+    """Of euros that may still be spent in it; None: any amount."""
+    issued: list[Token] = field(default_factory=list)
+    """Its API tokens."""
+
+    @property
+    def is_reported(self) -> bool:
+        """Whether it has a limit that reports count against."""
+        return self.counts_events or self.cents is not None
 
     def live(self, now: int, generation: int) -> bool:
         return not self.ended and now < self.deadline and self.generation == generation
@@ -264,6 +276,8 @@ class Model:
     generation: int = 1
     policies: int = 0
     """Counts the changes of the policies in force."""
+    slack: int = 0
+    """Seconds by which the moment of an answer is not known."""
     no_writing: bool = False
     never_both: bool = False
     asks_to_send: bool = False
@@ -384,6 +398,19 @@ class Model:
             return None
         return last if last.live(now, self.generation) else "new"
 
+    def used_up(self, resource: Resource | None, task: Task, now: int) -> str | None:
+        """The limit that lets no further API token be issued, nothing where none does; None: not to be told."""
+        if resource is None:
+            return ""
+        if task.uses == 0 and not task.counts_events:
+            return "limit"
+        if task.at_once is None:
+            return ""
+        if sum(token.dead is None and now + self.slack < token.end for token in task.issued) >= task.at_once:
+            return "limit, at once"
+        # One that was ended goes on counting until it runs out, or it does not.
+        return "" if sum(now - self.slack < token.end for token in task.issued) < task.at_once else None
+
     # What an exchange must give
 
     def exchange(
@@ -457,9 +484,12 @@ class Model:
         if forbidden:
             return refused("policy")
         asks = self.wants_human(resource, {one for _, one in left})
-        if resource is not None and held.uses == 0 and not asks:
-            return refused("limit")
-        return Outcome("", unsure or forbidden is None, asks, left, end, acting, min(depth, consent.agent.depth), key, held, instance)
+        used_up = self.used_up(resource, held, now)
+        if used_up and not asks:
+            return refused(used_up)
+        return Outcome(
+            "", unsure or None in (forbidden, used_up), asks, left, end, acting, min(depth, consent.agent.depth), key, held, instance
+        )
 
     def _no_proof(self, proof: Token, actor: Agent, key: int | None, now: int) -> str:
         """Why it is no `actor_token` of that agent, or nothing."""
@@ -562,8 +592,9 @@ class Model:
         forbidden = self.forbidden(resource, {one for _, one in approval.pairs}, task)
         if forbidden:
             return refused("policy")
-        if resource is not None and task.uses == 0:
-            return refused("limit")
-        unsure = forbidden is None or (approval.family is not None and approval.family.unsure)
+        used_up = self.used_up(resource, task, now)
+        if used_up:
+            return refused(used_up)
+        unsure = None in (forbidden, used_up) or (approval.family is not None and approval.family.unsure)
         end = min(consent.until, task.deadline, now + LIFETIME, *([approval.proof.end] if approval.proof is not None else []))
         return Outcome("", unsure, False, approval.pairs, end, approval.path, approval.depth, key, task)

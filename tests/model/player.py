@@ -43,7 +43,7 @@ from tests.model.model import (
 from tests.model.small import at, given, scope_of
 from tests.model.stage import Stage
 from tests.policies import SECOND
-from tests.world import ACCESS_TOKEN, BY, CONSENT, EXCHANGE, Answer, Browser, Party, checkboxes, claims_of, header_of, hidden
+from tests.world import ACCESS_TOKEN, BY, CONSENT, EXCHANGE, Answer, Browser, Party, basic, checkboxes, claims_of, header_of, hidden
 
 CIBA = "urn:openid:params:grant-type:ciba"
 
@@ -82,7 +82,7 @@ class Player(RuleBasedStateMachine):
         for row in server.policies.list():
             if row.state == "active":
                 server.policies.retire(row.name, by=SECOND)
-        self.model = Model([human for human, _ in cast.humans], cast.resources, cast.agents)
+        self.model = Model([human for human, _ in cast.humans], cast.resources, cast.agents, slack=self.stage.slack)
         self.browsers: dict[str, Browser] = {}
         self.concerned: list[Token] = []
         self.step = 0
@@ -338,7 +338,8 @@ class Player(RuleBasedStateMachine):
         self.model.tokens.append(token)
         if task is not None and (resource := self.model.resource(audience)) is not None:
             task.labels |= resource.touched(token.scopes)
-            if task.uses is not None:
+            task.issued.append(token)
+            if task.uses is not None and not task.counts_events:
                 task.uses -= 1
         self.concerned.append(token)
         return token
@@ -460,6 +461,45 @@ class Player(RuleBasedStateMachine):
         )
         token.hangs |= approval.hangs
         self.met["approved"] += 1
+
+    def _report(self, token: Token, labels: Sequence[str] = (), cents: int | None = None, currency: str = "EUR") -> None:
+        """The API of the token says what was done with it, and for how much."""
+        api, task = self.cast.apis.get(token.audience), token.task
+        if api is None or task is None:
+            return
+        body: dict[str, Any] = {"token": token.jwt, "action": "work", "labels": list(labels)}
+        if cents is not None:
+            body["amount"] = {"currency": currency, "value": f"{cents // 100}.{cents % 100:02}"}
+        counted = task.uses is not None and task.counts_events
+        spent = cents if task.cents is not None else None
+        too_much = (counted and task.uses == 0) or (
+            task.cents is not None and spent is not None and (currency != "EUR" or spent > task.cents)
+        )
+        gone = token.dead is not None or token.generation != self.model.generation
+        now = self.stage.now()
+        unsure = gone or (token.family is not None and token.family.unsure) or not task.live(now + self.stage.slack, self.model.generation)
+        answer = self._json("POST", f"/tasks/{task.id}/events", body, basic(api.client_id, api.client_secret))
+        assert answer.status == 200 or 400 <= answer.status < 500, answer.text
+        if answer.status != 200:
+            known = self.model.resource(token.audience)
+            assert unsure or too_much or (known is not None and not known.enabled), f"should have been counted: {answer.text} {task}"
+            self.met["report over the limit"] += too_much
+            return
+        active = answer.json["active"]
+        assert not (gone and active), "a report with a dead token"
+        assert not too_much, f"more than the limit was reported: {answer.text} {task}"
+        if active:
+            task.labels |= frozenset(labels)
+            self.met["report within a limit"] += counted or spent is not None
+            if counted and task.uses is not None:
+                task.uses -= 1
+            if task.cents is not None and spent is not None:
+                task.cents -= spent
+        else:
+            assert unsure, f"a report with a living token: {answer.text}"
+            if labels:
+                # Recorded, and it may be counted against a task that is opened anew.
+                task.vague = True
 
     def _task_of(self, name: str | None, outcome: Outcome, consent: Consent | None) -> Task | None:
         if consent is None or outcome.task is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -99,6 +100,15 @@ def test_as_many_live_tokens_as_the_consent_says_over_all_tasks(story: Story) ->
     tasks = [story.task(), story.task()]
     answers = at_once(20, lambda at: story.exchange(story.mail, tasks[at % 2]))
     assert sum(answer.status == 200 for answer in answers) == 3
+
+
+def test_a_short_token_does_not_make_a_long_one_uncounted(story: Story) -> None:
+    story = limited(story, {"live_tokens": 2})
+    long, short = story.task(), story.task(expires_in=2)
+    story.token(story.mail, long)
+    story.token(story.mail, short)
+    time.sleep(3.1)
+    assert [story.exchange(story.mail, long).status for _ in range(2)] == [200, 400]
 
 
 def test_a_task_has_no_more_than_its_consent_and_may_have_less(story: Story) -> None:
