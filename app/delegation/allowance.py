@@ -15,7 +15,7 @@ from typing import NamedTuple
 from sqlalchemy import select
 
 from app.delegation.models import AllowanceRow
-from app.delegation.spending import Spend
+from app.delegation.spending import Spend, as_many_alive
 from app.errors import AccessDenied
 from app.live.commit import Commit, Exhausted, Live, Moved, Take
 from app.live.generation import Generation
@@ -58,7 +58,7 @@ class Allowances:
             except Exhausted as spent:
                 spend = next((one for one in spends if one.name == spent.name), None)
                 if spend is None:
-                    raise AccessDenied(f"used up: {spent.name.partition(':')[0]}", layer="limit") from None
+                    raise as_many_alive(spent.name) from None
                 left = self._left(spend, generation)
                 if spend.units > left or not spend.lasting:
                     raise spend.refusal(left) from None

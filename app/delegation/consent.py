@@ -24,6 +24,9 @@ from app.live.models import ThingRow, parse_epochs, read_epochs, reading_of, sto
 from app.live.things import DEPLOYMENT, Kind, Thing
 from app.vocabulary import Pair, Pairs, by_resource, new_id
 
+CONSENT_PREFIX = "con_"
+"""What the id of every consent begins with."""
+
 
 @dataclass(frozen=True, slots=True)
 class Consent:

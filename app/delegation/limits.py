@@ -16,8 +16,8 @@ UNITS = 10_000
 CURRENCY = re.compile(r"[A-Z]{3}")
 DECIMAL = re.compile(r"(0|[1-9][0-9]{0,10})(\.[0-9]{1,4})?")
 MEMBERS = frozenset({"uses", "counts", "live_tokens", "amount"})
-USES, AMOUNT = "uses", "amount"
-"""Kinds of counters."""
+USES, AMOUNT, LIVE_TOKENS = "uses", "amount", "live_tokens"
+"""Kinds of limits."""
 
 COUNTS = frozenset({"tokens", "events"})
 

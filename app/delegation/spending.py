@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from app.delegation.authority import least
-from app.delegation.consent import Consent
-from app.delegation.limits import AMOUNT, USES, Amount, Limits, format_amount
+from app.delegation.consent import CONSENT_PREFIX, Consent
+from app.delegation.limits import AMOUNT, LIVE_TOKENS, USES, Amount, Limits, format_amount
 from app.delegation.task import Task
 from app.errors import AccessDenied
 from app.live.commit import Born
@@ -42,8 +42,7 @@ class Spend(NamedTuple):
 
     def refusal(self, left: int | None = None) -> AccessDenied:
         """What is said when not enough is left; `left` where it is known."""
-        refusal = AccessDenied(f"used up: {self.kind} of the {'consent' if self.lasting else 'task'}", layer="limit")
-        refusal.extra["limit"] = self.kind
+        refusal = _used_up(self.kind, lasting=self.lasting)
         if left is not None:
             refusal.extra["left"] = format_amount(max(0, left)) if self.kind == AMOUNT else max(0, left)
         return refusal
@@ -78,6 +77,13 @@ def born(task: Task, consent: Consent | None, jti: str, end: int) -> tuple[Born,
     )
 
 
+def as_many_alive(name: str) -> AccessDenied:
+    """What is said when under the name of a `Born` as many tokens live as may."""
+    refusal = _used_up(LIVE_TOKENS, lasting=name.startswith(f"{ALIVE}:{CONSENT_PREFIX}"))
+    refusal.extra["left"] = 0
+    return refusal
+
+
 def of_event(task: Task, consent: Consent | None, amount: Amount | None, ceiling: Amount | None) -> tuple[Spend, ...]:
     """What one event takes: a use where events are counted, and its amount. `ceiling`: the token's own.
 
@@ -96,6 +102,12 @@ def of_event(task: Task, consent: Consent | None, amount: Amount | None, ceiling
             raise AccessDenied("an amount in another currency than the limit's", layer="limit")
         spends.append(Spend(AMOUNT, owner, amount.units, bound.units, until, lasting, bound.currency))
     return tuple(spends)
+
+
+def _used_up(kind: str, *, lasting: bool) -> AccessDenied:
+    refusal = AccessDenied(f"used up: {kind} of the {'consent' if lasting else 'task'}", layer="limit")
+    refusal.extra["limit"] = kind
+    return refusal
 
 
 def _limited(task: Task, consent: Consent | None) -> Sequence[tuple[str, Limits, int, bool]]:

@@ -9,7 +9,7 @@ from app.agents.agent import Agent
 from app.clients.authenticate import AuthenticatedClient
 from app.delegation.authority import Authority
 from app.delegation.chain import Actor
-from app.delegation.consent import Consent
+from app.delegation.consent import CONSENT_PREFIX, Consent
 from app.errors import (
     ExpiredLoginHintToken,
     InvalidBindingMessage,
@@ -36,7 +36,6 @@ MAX_MESSAGE = 200
 MAX_DIGITS = 9
 MAX_EXPIRY = 86_400
 """Seconds a question may wait at most."""
-CONSENT_PREFIX = "con_"
 
 
 class BackchannelAuthentication(TokenExchange):

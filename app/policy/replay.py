@@ -43,7 +43,7 @@ class Replay:
     """Decisions looked at: every permit that a policy was asked about, every refusal by one, every question to a human."""
 
     def differences(self) -> Iterator[Difference]:
-        """Exactly the decisions that would differ, oldest first.
+        """Exactly the decisions that would differ, in the ledger's order.
 
         Each is asked as it was asked then, with the history its task had then. What our own rules refused stays refused
         whatever a policy says, and is not looked at.

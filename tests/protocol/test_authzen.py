@@ -258,7 +258,8 @@ def test_a_policy_is_tried_on_calls_of_the_past(story: Story, token: str) -> Non
     name = "test-" + secrets.token_hex(4)
     server.policies.add(name, only(story, 'context.labels.contains("confidential")'), owner="hum_test", rule="A rule", by=WRITER)
     found = [one.entry.record["id"] for one in Replay(server.database, server.policies.trial(name, None)).differences()]
-    assert [one for one in found if one in ids] == ids[1:]
+    # What was consumed came by another stream than what was looked at, and may have come first.
+    assert sorted(one for one in found if one in ids) == sorted(ids[1:])
 
 
 # Limits

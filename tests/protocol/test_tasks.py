@@ -283,6 +283,8 @@ def test_as_many_live_tokens_as_the_limit_says(story: Story) -> None:
     answers = at_once(20, lambda _at: story.exchange(story.mail, task))
     assert sum(answer.status == 200 for answer in answers) == 3
     assert {answer.error for answer in answers if answer.status != 200} == {"access_denied"}
+    said = {(answer.json["layer"], answer.json["limit"], answer.json["left"]) for answer in answers if answer.status != 200}
+    assert said == {("limit", "live_tokens", 0)}
 
 
 def test_a_bound_own_token_opens_a_task_only_with_a_proof_of_its_key(story: Story) -> None:
