@@ -80,9 +80,10 @@ for i = 0, takes - 1 do
 end
 for i = 0, alive - 1 do
   redis.call('ZADD', ARGV[l + i * 4], ARGV[l + i * 4 + 2], ARGV[l + i * 4 + 3])
-  -- As long as the one of them that lives the longest.
-  redis.call('EXPIREAT', ARGV[l + i * 4], ARGV[l + i * 4 + 2], 'NX')
-  redis.call('EXPIREAT', ARGV[l + i * 4], ARGV[l + i * 4 + 2], 'GT')
+  -- An hour longer than the one of them that lives the longest: Redis' clock may be another.
+  local forgotten = tonumber(ARGV[l + i * 4 + 2]) + 3600
+  redis.call('EXPIREAT', ARGV[l + i * 4], forgotten, 'NX')
+  redis.call('EXPIREAT', ARGV[l + i * 4], forgotten, 'GT')
 end
 if record ~= '' then redis.call('XADD', KEYS[2], '*', 'r', record) end
 return {'ok'}
