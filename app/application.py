@@ -179,7 +179,7 @@ def _surfaces(app: Flask, server: Server, *, mutual_tls: bool) -> None:
         instances.blueprint(server.enrolments, server.own_instance, guards),
         api.blueprint(
             server.office,
-            Doorkeeper(settings.issuer + PATH, server.tokens_here, server.accounts, server.agents),
+            Doorkeeper(settings.issuer + PATH, server.tokens_here, server.accounts),
             settings.issuer,
             guards,
         ),

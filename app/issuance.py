@@ -45,12 +45,12 @@ from app.grants.grant import Grant, Registers
 from app.humans.accounts import Accounts
 from app.humans.sessions import ACR_PASSWORD
 from app.keys.store import KeyStore
-from app.live.cache import Held
+from app.live.cache import Held, versions_of
 from app.live.commit import Commit, Moved, Once, Touch, UsedTwice
 from app.live.deeds import REMEMBER
 from app.live.generation import Generation
 from app.live.history import Histories
-from app.live.things import KEYS, POLICIES, Thing
+from app.live.things import KEYS, POLICIES
 from app.policy.access import AccessRequest, Denial, NeedsHuman, Permit, TokenKind
 from app.policy.decide import decide
 from app.policy.policies import Policies
@@ -180,7 +180,7 @@ class Issuance:
     def _commit(self, prepared: Prepared, keys_version: int, generation: Generation, grant: Grant) -> None:
         """Everything that was read is still true, and the record is on its way; or nothing happened."""
         access = prepared.permit.access
-        versions = _versions(
+        versions = versions_of(
             access.client, access.agent, access.instance, access.consent, access.task, access.target.resource, access.target.agent
         )
         versions[KEYS] = keys_version
@@ -311,7 +311,7 @@ class Issuance:
 
     def _burn(self, known: Known, body: bytes, *beside: Once) -> None:
         caller = known.caller
-        versions = {**caller.versions, **_versions(known.agent)}
+        versions = {**caller.versions, **versions_of(known.agent)}
         rate = self._rate(caller.client)
         once = (*caller.once, *beside)
         self.registers.live.commit(Commit(generation=caller.generation, versions=versions, once=once, rate=rate, record=body))
@@ -399,7 +399,3 @@ def _limited(access: AccessRequest) -> tuple[Task, Consent | None] | None:
     if access.task is None or access.target.resource is None:
         return None
     return access.task.value, access.consent.value if access.consent is not None else None
-
-
-def _versions(*held: Held[Any] | None) -> dict[Thing, int]:
-    return {one.thing: one.reading.version for one in held if one is not None}

@@ -20,7 +20,7 @@ from app.clients.instance import HOUR, KEPT, Birth, Instance, Instances, new_ins
 from app.clients.proof import PresentedProof, Proofs, ProvenKey
 from app.clients.secrets import hash_secret, new_secret
 from app.errors import InvalidClient, InvalidDPoPProof, OAuthError, Refused, TemporarilyUnavailable, TooManyRequests
-from app.live.cache import Held
+from app.live.cache import Held, versions_of
 from app.live.commit import Commit, Live, Moved, UsedTwice
 from app.live.generation import Generation
 from app.live.things import Kind
@@ -124,6 +124,8 @@ class Enrolments:
 
     def _redeem(self, presenting: _Presenting) -> dict[str, Any]:
         row = presenting.row
+        # The record names who answers for it now.
+        self._agents.reread(row.client_id)
         agent, client = self._agents.of_client(row.client_id), self._clients.find(row.client_id)
         if agent is None or client is None:
             raise InvalidClient("the agent is gone", layer="instance")
@@ -165,7 +167,7 @@ class Enrolments:
     def _spend(self, presenting: _Presenting, client: Held[Client], body: bytes = b"") -> None:
         commit = Commit(
             generation=presenting.generation,
-            versions={} if body else {client.thing: client.reading.version},
+            versions={} if body else versions_of(client),
             once=(presenting.proven.once,),
             rate=((client.value.client_id, self._settings.rate_client),),
             record=body,

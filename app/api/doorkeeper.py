@@ -9,7 +9,6 @@ import orjson
 from flask import Request
 from pydantic import ValidationError
 
-from app.agents.agent import Agents
 from app.api.asked import Asked
 from app.api.operations import Operation
 from app.errors import InsufficientScope, InvalidBearer, InvalidRequest
@@ -33,7 +32,6 @@ class Doorkeeper:
     uri: str
     tokens: TokensHere
     accounts: Accounts
-    agents: Agents
 
     def admit(self, presented: PresentedToken, operation: Operation) -> Caller:
         """The caller. Raises MissingBearer, InvalidBearer, InvalidDPoPProof, InsufficientScope, 503."""
@@ -49,7 +47,7 @@ class Doorkeeper:
         return caller
 
     def _caller(self, token: VerifiedToken) -> Caller:
-        held = self.agents.of_client(token.client_id)
+        held = self.tokens.presented.agent_behind(token)
         acting = replace(who_acts(token), owner=held.value.owner if held is not None else None)
         if token.human and token.signed_in is not None:
             human = self.accounts.find(token.subject)

@@ -15,7 +15,7 @@ from app.clients.instance import Attestation, Instance, Instances
 from app.clients.proof import NAMESPACE, PresentedProof, Proofs
 from app.errors import InvalidClient, InvalidDPoPProof, OAuthError
 from app.keys.verifier import JWTRefused, read_unverified
-from app.live.cache import Held
+from app.live.cache import Held, versions_of
 from app.live.commit import Live, Once, UsedTwice
 from app.live.generation import Generation
 from app.live.things import Reading, Thing
@@ -53,7 +53,7 @@ class AuthenticatedClient:
     @property
     def versions(self) -> dict[Thing, int]:
         """What must not have moved for it to be who it is: a commit compares them."""
-        return {held.thing: held.reading.version for held in (self.held, self.instance) if held is not None}
+        return versions_of(self.held, self.instance)
 
     def replayed(self, used: UsedTwice) -> OAuthError:
         """What to answer when one of its marks was set before: which one says whether it was the assertion or the proof."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from sqlalchemy import ColumnElement, and_
 from sqlalchemy.orm import InstrumentedAttribute, Session
@@ -23,6 +23,11 @@ class Held(NamedTuple, Generic[T]):
     value: T
     thing: Thing
     reading: Reading
+
+
+def versions_of(*read: Held[Any] | None) -> dict[Thing, int]:
+    """At which versions these were read: a commit that is given them passes only where none has moved since."""
+    return {held.thing: held.reading.version for held in read if held is not None}
 
 
 class Cache(Generic[T]):

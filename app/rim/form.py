@@ -85,7 +85,8 @@ def parse_parameters(encoded: bytes, repeatable: frozenset[str] = REPEATABLE) ->
         raise InvalidRequest("too many fields")
     found: dict[str, tuple[str, ...]] = {}
     for text in filter(None, encoded.decode("ascii").split("&")):
-        name, _, value = map(_decoded, text.partition("="))
+        name, _, value = text.partition("=")
+        name, value = _decoded(name), _decoded(value)
         if "\x00" in name or "\x00" in value:
             raise InvalidRequest("NUL in a parameter")
         if name in found and name not in repeatable:

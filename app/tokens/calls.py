@@ -10,22 +10,21 @@ from app.audit import serialize
 from app.audit.events import CallConsumed, CallPermitted, CallRefused
 from app.clients.authenticate import AuthenticatedClient
 from app.delegation.allowance import Allowances
-from app.delegation.consent import Consents
 from app.delegation.spending import Spend, of_event
-from app.delegation.task import Task, Tasks
+from app.delegation.task import Task
 from app.errors import AccessDenied
-from app.live.cache import Held
+from app.live.cache import Held, versions_of
 from app.live.commit import Commit, Live, Once, Touch, UsedTwice
 from app.live.deeds import REMEMBER
 from app.live.generation import CALLS
 from app.live.history import Histories, History
-from app.live.things import POLICIES
+from app.live.things import POLICIES, Thing
 from app.policy.access import Denial
 from app.policy.call import Call
 from app.policy.cedar import Question
 from app.policy.decide import decide_call
 from app.resources.resource import Resource
-from app.tokens.standing import Standing, who_acts
+from app.tokens.standing import Behind, Standing, who_acts
 from app.tokens.verify import VerifiedToken
 
 
@@ -50,6 +49,12 @@ class Asked:
     call: Call
     policies: int
     """Version of the policies that Redis says are in force."""
+    behind: Behind
+
+    @property
+    def versions(self) -> dict[Thing, int]:
+        """What was read to decide it: a yes and a no hold only if none of it has moved."""
+        return self.caller.versions | self.behind.versions | versions_of(self.resource) | {POLICIES: self.policies}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +62,6 @@ class Calls:
     """Decides about calls, and records each decision."""
 
     live: Live
-    consents: Consents
-    tasks: Tasks
     histories: Histories
     standing: Standing
     allowances: Allowances
@@ -67,11 +70,10 @@ class Calls:
         """Our own narrowing, then the limits, then the policies. Raises `Moved` when something changed meanwhile, 503."""
         token, resource, call = asked.token, asked.resource.value, asked.call
         policies = self.standing.policies_of(asked.policies)
-        held = self.tasks.find(token.task) if token.task else None
-        task = held.value if held is not None else None
+        task = asked.behind.task.value if asked.behind.task is not None else None
         history = self.histories.of(task.id, certain=True) if task is not None else History()
         spends, short = self._spends(asked, task)
-        question = self.standing.question(token, resource, policies, call, history)
+        question = self.standing.question(token, asked.behind, resource, policies, call, history)
         granted = token.authority.scope & frozenset(resource.scopes)
         denial = decide_call(call, granted, policies, question, short)
         if denial is not None:
@@ -82,7 +84,7 @@ class Calls:
             return self.refuse(asked, Denial(spent))
 
     def refuse(self, asked: Asked, denial: Denial) -> Decision:
-        """Record a refusal and say who refused."""
+        """Record a refusal and say who refused. Raises `Moved` where it was decided on what is no longer so, 503."""
         token, call, error = asked.token, asked.call, denial.error
         event = CallRefused(
             who=who_acts(token),
@@ -100,14 +102,14 @@ class Calls:
             forbidden_by=denial.policies or None,
         )
         identifier, record = serialize(event)
-        self.live.commit(Commit(generation=asked.caller.generation, record=record, stream=CALLS))
+        self.live.commit(Commit(generation=asked.caller.generation, versions=asked.versions, record=record, stream=CALLS))
         return Decision(allowed=False, context={"id": identifier, "layer": error.layer, **error.extra})
 
     def _spends(self, asked: Asked, task: Task | None) -> tuple[tuple[Spend, ...], AccessDenied | None]:
         """What it would take from the limits of task and consent, and the refusal where they have not enough left."""
         if task is None:
             return (), None
-        held = self.consents.find(task.consent)
+        held = asked.behind.consent
         try:
             spends = of_event(task, held.value if held is not None else None, asked.call.amount, asked.token.authority.amount)
         except AccessDenied as refusal:
@@ -147,17 +149,8 @@ def once_done(resource: Resource, task: Task, reference: str) -> Once:
 
 
 def _unmoved(asked: Asked, token: VerifiedToken) -> Commit:
-    """What every permit compares: the token lives, and caller, resource and policies are as they were read."""
-    return Commit(
-        generation=asked.caller.generation,
-        epochs=token.lineage.epochs,
-        versions={
-            asked.caller.held.thing: asked.caller.held.reading.version,
-            asked.resource.thing: asked.resource.reading.version,
-            POLICIES: asked.policies,
-        },
-        undenied=token.denied_by,
-    )
+    """What every permit compares: the token lives, and all it was decided on is as it was read."""
+    return Commit(generation=asked.caller.generation, epochs=token.lineage.epochs, versions=asked.versions, undenied=token.denied_by)
 
 
 def _facts(asked: Asked, question: Question | None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from app.clients.request import ProtocolRequest
 from app.errors import InvalidClient, InvalidRequest, TemporarilyUnavailable
 from app.keys.strict import Malformed, json_object
 from app.keys.verifier import JWTRefused
-from app.live.cache import Held
+from app.live.cache import Held, versions_of
 from app.live.commit import Commit, Live, Moved, Once, UsedTwice
 from app.live.generation import Generation
 from app.live.things import POLICIES
@@ -75,7 +75,7 @@ class Introspection:
         def answer(found: Living | None) -> dict[str, Any]:
             if found is None:
                 return INACTIVE
-            return _active(found.token) | (self._calls.decide(_asked(found, call)).answer() if call is not None else {})
+            return _active(found.token) | (self._calls.decide(self._asked(found, call)).answer() if call is not None else {})
 
         return self._answered(request, lambda: request.one("token"), answer)
 
@@ -85,7 +85,7 @@ class Introspection:
         def answer(found: Living | None) -> dict[str, Any]:
             if found is None:
                 return {"decision": False}
-            asked = _asked(found, evaluation.call)
+            asked = self._asked(found, evaluation.call)
             stranger = evaluation.stranger(found.token)
             return (self._calls.decide(asked) if stranger is None else self._calls.refuse(asked, stranger)).answer()
 
@@ -148,19 +148,24 @@ class Introspection:
             self._first_use(token, seen, caller.generation)
         return Living(token, resource, caller, version)
 
+    def _asked(self, found: Living, call: Call) -> Asked:
+        return Asked(found.token, found.resource, found.caller, call, found.policies, self._standing.behind(found.token))
+
     def _permitted(self, token: VerifiedToken, resource: Resource, version: int) -> bool:
         """Whether the policies in force, others than it was issued under, let it live. A refusal is recorded once."""
-        forbidden = self._standing.forbidden(token, resource, version)
+        behind = self._standing.behind(token)
+        forbidden = self._standing.forbidden(token, behind, resource, version)
         if forbidden is None:
+            self._live.commit(Commit(versions=behind.versions))
             return True
         told = Once("forbidden", f"{token.jti}:{version}", max(1, token.authority.end - clock.timestamp() + clock.SKEW))
         with suppress(UsedTwice):
-            self._live.commit(Commit(once=(told,), record=serialize(forbidden)[1]))
+            self._live.commit(Commit(versions=behind.versions, once=(told,), record=serialize(forbidden)[1]))
         return False
 
     def _confirm_versions(self, caller: AuthenticatedClient, resource: Held[Resource]) -> None:
         """A disabled resource is told so from memory only if memory is current."""
-        self._live.commit(Commit(versions={one.thing: one.reading.version for one in (caller.held, resource)}))
+        self._live.commit(Commit(versions=versions_of(caller.held, resource)))
 
     def _spend(self, caller: AuthenticatedClient) -> None:
         try:
@@ -196,10 +201,6 @@ def _active(token: VerifiedToken) -> dict[str, Any]:
     answer: dict[str, Any] = {"active": True, "token_type": token_type(token.authority.confirmation)}
     answer |= {name: token.claims[name] for name in MEMBERS if name in token.claims}
     return answer
-
-
-def _asked(found: Living, call: Call) -> Asked:
-    return Asked(found.token, found.resource, found.caller, call, found.policies)
 
 
 def _call(request: ProtocolRequest) -> Call | None:

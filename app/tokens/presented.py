@@ -14,6 +14,7 @@ from app.errors import InvalidBearer, InvalidDPoPProof, MissingBearer, Temporari
 from app.keys.verifier import JWTRefused
 from app.live.cache import Held
 from app.live.commit import Commit, Live, Moved, UsedTwice
+from app.live.things import Thing
 from app.tokens.verify import TokenReader, VerifiedToken
 from app.vocabulary import ConfirmationMethod, JWTType
 
@@ -49,10 +50,14 @@ class PresentedTokens:
             case _ if not presented.unverified_jwt:
                 raise _missing("no token in the header")
             case "bearer":
-                return self._alive(self._borne(presented, audience))
+                token = self._borne(presented, audience)
+                self._alive(token)
+                return token
             case "dpop":
                 try:
-                    return self._alive(self._proven(presented, audience))
+                    token = self._proven(presented, audience)
+                    self._alive(token)
+                    return token
                 except (InvalidBearer, InvalidDPoPProof) as refused:
                     refused.status_code = 401
                     refused.headers[CHALLENGE] = f'DPoP realm="Deputy", error="{refused.error}", {ALGS}'
@@ -67,10 +72,21 @@ class PresentedTokens:
     def own_token(self, presented: PresentedToken) -> tuple[Held[Agent], VerifiedToken]:
         """That agent, and the token, which says which instance it was given to. Raises as `verify` does."""
         token = self.verify(presented, self.issuer)
-        agent = self.agents.of_client(token.client_id)
+        agent = self.agent_behind(token)
         if token.human or token.authority.chain.depth or agent is None or not agent.value.active:
             raise InvalidBearer("not an agent's own token for the issuer")
         return agent, token
+
+    def agent_behind(self, token: VerifiedToken) -> Held[Agent] | None:
+        """The agent that a token was given to, as it is now; None for an application's. Raises InvalidBearer once it is dead."""
+        held = self.agents.of_client(token.client_id)
+        if held is None:
+            return None
+        (version,) = self._alive(token, held.thing)
+        if version == held.reading.version:
+            return held
+        self.live.moved(held.thing)
+        return self.agents.of_client(token.client_id)
 
     def _borne(self, presented: PresentedToken, audience: str) -> VerifiedToken:
         """The token, if it is a bearer's, or comes over a connection with its certificate.
@@ -116,11 +132,12 @@ class PresentedTokens:
             raise InvalidBearer("a token for something else")
         return token
 
-    def _alive(self, token: VerifiedToken) -> VerifiedToken:
-        alive, _ = self.live.still(token.lineage.generation, token.lineage.epochs, token.denied_by)
+    def _alive(self, token: VerifiedToken, *things: Thing) -> list[int]:
+        """The versions of the things, with proof that the token lives."""
+        alive, versions = self.live.still(token.lineage.generation, token.lineage.epochs, token.denied_by, versions=things)
         if not alive:
             raise InvalidBearer("revoked")
-        return token
+        return [int(version or 0) for version in versions]
 
 
 def who_presents(agent: Agent, token: VerifiedToken) -> Who:

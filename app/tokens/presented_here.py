@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app import clock
 from app.audit import serialize
 from app.audit.events import TokenFirstUsed
 from app.errors import InvalidBearer, TemporarilyUnavailable
+from app.live.cache import Held, versions_of
 from app.live.commit import Commit, Live, Moved, Once, UsedTwice
 from app.live.things import POLICIES
 from app.resources.resource import Resource, Resources
@@ -34,16 +35,16 @@ class TokensHere:
         Raises MissingBearer, InvalidBearer, InvalidDPoPProof, 503.
         """
         token = self.presented.verify(presented, uri)
-        held = self.resources.named(uri)
-        if held is None:
-            raise TemporarilyUnavailable("the API is not registered")
         for _ in range(ATTEMPTS):
+            held = self.resources.named(uri)
+            if held is None:
+                raise TemporarilyUnavailable("the API is not registered")
             with suppress(Moved):
-                self._permitted(token, held.value)
+                self._permitted(token, held)
                 return token
         raise TemporarilyUnavailable("too much is moving", retry_after=0)
 
-    def _permitted(self, token: VerifiedToken, resource: Resource) -> None:
+    def _permitted(self, token: VerifiedToken, resource: Held[Resource]) -> None:
         left = max(1, token.authority.end - clock.timestamp() + clock.SKEW)
         seen = Once("seen", token.jti, left)
         lineage = token.lineage
@@ -53,11 +54,16 @@ class TokensHere:
         if not alive:
             raise InvalidBearer("revoked")
         policies = int(version or 0)
-        if policies != lineage.policies and (forbidden := self.standing.forbidden(token, resource, policies)) is not None:
-            told = Once("forbidden", f"{token.jti}:{policies}", left)
-            with suppress(UsedTwice):
-                self.live.commit(Commit(once=(told,), record=serialize(forbidden)[1]))
-            raise InvalidBearer(forbidden.reason, layer="policy")
+        if policies != lineage.policies:
+            behind = self.standing.behind(token)
+            forbidden = self.standing.forbidden(token, behind, resource.value, policies)
+            compared = Commit(versions=behind.versions | versions_of(resource))
+            if forbidden is not None:
+                told = Once("forbidden", f"{token.jti}:{policies}", left)
+                with suppress(UsedTwice):
+                    self.live.commit(replace(compared, once=(told,), record=serialize(forbidden)[1]))
+                raise InvalidBearer(forbidden.reason, layer="policy")
+            self.live.commit(compared)
         if used is None:
             self._first_use(token, seen)
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from app import clock
-from app.agents.agent import Agents
+from app.agents.agent import Agent, Agents
 from app.audit.events import TokenForbidden, Who
-from app.clients.instance import Instances
-from app.delegation.consent import Consents
-from app.delegation.task import Tasks
+from app.clients.instance import Instance, Instances
+from app.delegation.consent import Consent, Consents
+from app.delegation.task import Task, Tasks
+from app.live.cache import Held, versions_of
 from app.live.commit import Live, Moved
 from app.live.history import Histories, History
-from app.live.things import POLICIES
+from app.live.things import POLICIES, Thing
 from app.policy.call import Call
 from app.policy.cedar import PolicySet, Question
 from app.policy.policies import Policies
@@ -20,6 +22,20 @@ from app.policy.question import ask_about, beside
 from app.resources.resource import Resource
 from app.tokens.approvals import Approvals
 from app.tokens.verify import VerifiedToken
+
+
+class Behind(NamedTuple):
+    """Who and what is behind a token, as this worker remembers it."""
+
+    agent: Held[Agent] | None
+    instance: Held[Instance] | None
+    consent: Held[Consent] | None
+    task: Held[Task] | None
+
+    @property
+    def versions(self) -> dict[Thing, int]:
+        """What must not have moved for that to be true: whoever decides on it has a commit compare them."""
+        return versions_of(*self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +51,19 @@ class Standing:
     policies: Policies
     approvals: Approvals
 
-    def forbidden(self, token: VerifiedToken, resource: Resource, version: int) -> TokenForbidden | None:
+    def behind(self, token: VerifiedToken) -> Behind:
+        """What stands behind it, from memory or SQL."""
+        return Behind(
+            agent=self.agents.of_client(token.client_id),
+            instance=self.instances.find(token.instance) if token.instance is not None else None,
+            consent=self.consents.find(token.lineage.consent) if token.lineage.consent else None,
+            task=self.tasks.find(token.task) if token.task else None,
+        )
+
+    def forbidden(self, token: VerifiedToken, behind: Behind, resource: Resource, version: int) -> TokenForbidden | None:
         """Why the policies of that version forbid the token now; None when they do not. Raises `Moved` until it has them."""
         current = self.policies_of(version)
-        question = self.question(token, resource, current)
+        question = self.question(token, behind, resource, current)
         if question is None or (said := current.ask(question)).allowed:
             return None
         return TokenForbidden(
@@ -62,22 +87,25 @@ class Standing:
         return held.value
 
     def question(
-        self, token: VerifiedToken, resource: Resource, policies: PolicySet, call: Call | None = None, history: History | None = None
+        self,
+        token: VerifiedToken,
+        behind: Behind,
+        resource: Resource,
+        policies: PolicySet,
+        call: Call | None = None,
+        history: History | None = None,
     ) -> Question | None:
         """What is asked about a token for that resource, or about one call with it. None when no agent is behind it.
 
         `history`: the task's, for who compares its size at a commit; without it, as it is now.
         """
-        agent = self.agents.of_client(token.client_id)
+        agent, instance, consent, task = behind
         if agent is None:
             return None
-        consent = self.consents.find(token.lineage.consent) if token.lineage.consent else None
-        task = self.tasks.find(token.task) if token.task else None
         touched: frozenset[str] = frozenset()
         if task is not None:
             touched = task.value.labels | (history or self.histories.of(task.value.id, certain=True)).labels
         scope = token.authority.scope if call is None else frozenset({call.scope})
-        instance = self.instances.find(token.instance) if token.instance is not None else None
         question = ask_about(
             action="issue" if call is None else "call",
             agent=agent.value,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,10 +30,11 @@ from app.errors import (
     UnauthorizedClient,
 )
 from app.keys.verifier import JWTRefused
-from app.live.cache import Held
+from app.live.cache import Held, versions_of
 from app.live.commit import Commit, Live, Moved, Touch, UsedTwice
 from app.live.deeds import REMEMBER
 from app.live.history import Histories
+from app.live.things import Kind, Thing
 from app.policy.call import MAX_ACTION, parse_labels, parse_reference, parse_spent
 from app.policy.question import AT
 from app.resources.resource import Resource, Resources
@@ -48,6 +50,8 @@ MAX_RUNNING = 100
 MAX_PURPOSE = 200
 DEFAULT_LIFETIME = 3600
 """Seconds a task runs when nobody says otherwise."""
+
+ATTEMPTS = 3
 
 OPENING = frozenset({"consent_id", "purpose", "resources", "scopes", "expires_in", "limits"})
 REPORTING = frozenset({"token", "action", "effect", "labels", "amount", "reference"})
@@ -115,18 +119,15 @@ class TaskRequests:
 
     def report(self, request: ProtocolRequest, task_id: str, body: Body) -> dict[str, Any]:
         """A resource says what was done, or is about to be done. Raises AccessDenied when a limit has not enough left for it."""
-        caller = self.authenticator.authenticate(request)
-        if caller.client.kind is not ClientKind.RESOURCE:
-            raise UnauthorizedClient("not a resource")
-        self._spend(caller)
-        resource = self.resources.of_client(caller.client.client_id)
-        if resource is None or not resource.value.enabled:
-            raise UnauthorizedClient("the resource is disabled")
-        token = self._token_of(task_id, resource.value, body)
-        task = self.tasks.find(task_id)
-        if task is None:
-            raise NotFound("no such task")
-        return self._report(token, task, resource.value, body)
+        for attempt in range(ATTEMPTS):
+            caller = self.authenticator.authenticate(request)
+            if caller.client.kind is not ClientKind.RESOURCE:
+                raise UnauthorizedClient("not a resource")
+            if attempt == 0:
+                self._spend(caller)
+            with suppress(Moved):
+                return self._reported(caller, task_id, body)
+        raise TemporarilyUnavailable("too much is moving", retry_after=0)
 
     # Opening
 
@@ -180,6 +181,9 @@ class TaskRequests:
 
     def _left(self, row: TaskRow) -> dict[str, Any]:
         """What its limits and its consent's have left."""
+        # No commit compares what is only shown.
+        for thing in (Thing(Kind.TASK, row.id), Thing(Kind.CONSENT, row.consent)):
+            self.live.forget(thing)
         task, consent = self.tasks.find(row.id), self.consents.find(row.consent)
         if task is None:
             return {}
@@ -208,13 +212,31 @@ class TaskRequests:
             raise InvalidRequest("not a token of this task for this resource")
         return token
 
-    def _report(self, token: VerifiedToken, task: Held[Task], resource: Resource, body: Body) -> dict[str, Any]:
+    def _reported(self, caller: AuthenticatedClient, task_id: str, body: Body) -> dict[str, Any]:
+        """One try. Raises `Moved` where it was read before something changed."""
+        resource = self.resources.of_client(caller.client.client_id)
+        if resource is None:
+            raise UnauthorizedClient("not a resource")
+        if not resource.value.enabled:
+            self.live.commit(Commit(versions=caller.versions | versions_of(resource)))
+            raise UnauthorizedClient("the resource is disabled")
+        token = self._token_of(task_id, resource.value, body)
+        task = self.tasks.find(task_id)
+        if task is None:
+            raise NotFound("no such task")
+        consent = self.consents.find(task.value.consent)
+        read = Commit(versions=caller.versions | versions_of(resource, task, consent))
+        return self._report(token, task, consent, resource.value, body, read)
+
+    def _report(
+        self, token: VerifiedToken, task: Held[Task], consent: Held[Consent] | None, resource: Resource, body: Body, read: Commit
+    ) -> dict[str, Any]:
+        """`read`: compares what it was read from."""
         action, reference, amount = body.get("action"), parse_reference(body), parse_spent(body)
         if not isinstance(action, str) or not is_plain(action, MAX_ACTION):
             raise InvalidRequest("action is required")
         labels = resource.touched_by(frozenset({action})) | parse_labels(body)
-        held = self.consents.find(task.value.consent)
-        taken = of_event(task.value, held.value if held is not None else None, amount, token.authority.amount)
+        taken = of_event(task.value, consent.value if consent is not None else None, amount, token.authority.amount)
         event = TaskReported(
             who=who_acts(token),
             task=task.value.id,
@@ -233,11 +255,12 @@ class TaskRequests:
         if not alive or not task.value.live(now, token.lineage.generation):
             if taken:
                 raise AccessDenied("the task has ended", layer="limit")
-            self.live.commit(Commit(record=written))
+            self.live.commit(replace(read, record=written))
             return answer | {"active": False}
         until = task.value.deadline + REMEMBER
         new = sorted(labels - self.histories.of(task.value.id).labels)
-        commit = Commit(
+        commit = replace(
+            read,
             epochs=token.lineage.epochs,
             undenied=token.denied_by,
             once=(once_done(resource, task.value, reference),) if reference is not None else (),
@@ -248,8 +271,6 @@ class TaskRequests:
             self.allowances.commit(commit, taken)
         except UsedTwice:
             return {"task_id": task.value.id, "active": True, "repeated": True}
-        except Moved:
-            raise TemporarilyUnavailable("the task is being ended", retry_after=0) from None
         if new:
             self.histories.forget(task.thing)
         return answer | {"active": True}

@@ -167,7 +167,9 @@ class Company:
 forbid (principal, action, resource == Resource::"{self.crm.uri}")
 when {{ context.scopes.contains("customers:write") }};
 """
-        policies.add("customers-change", text, owner=self.people["Carol"].id, rule="Sales handbook §2: a person agrees to each change", by=BY)
+        policies.add(
+            "customers-change", text, owner=self.people["Carol"].id, rule="Sales handbook §2: a person agrees to each change", by=BY
+        )
         policies.activate("customers-change", 1, by=BY)
         answer = self.world.exchange(self.scout, given["consent_id"], CONSENT, resource=self.crm.uri, scope="customers:write")
         return str(answer.json["audit_id"])

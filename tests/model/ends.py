@@ -9,11 +9,17 @@ from app.errors import Refused
 from app.live.things import Kind, Thing
 from app.vocabulary import SigningAlg
 from tests.model.cast import ASKING, NEVER_BOTH, NO_WRITING
-from tests.model.model import Agent, Human, Token
+from tests.model.model import EXTERNAL, Agent, Human, Token
 from tests.model.player import Player
 from tests.model.small import at
 from tests.policies import SECOND
 from tests.world import BY, header_of
+
+SWITCHED = ((NEVER_BOTH, "never_both"), (NO_WRITING, "no_writing"), (ASKING, "asks_to_send"))
+"""Policies, and what the model calls it when they are on."""
+
+ASKS = 2
+"""Which of them asks a human."""
 
 
 class Ends(Player):
@@ -182,6 +188,18 @@ class Ends(Player):
             self.server.resource_registry.enable(resource.uri, by=BY)
             resource.enabled = True
 
+    def _relabel(self, which: int) -> None:
+        """What one may do at an API counts as sending to the outside from now on, or no longer."""
+        resource = at(self.model.resources, which)
+        scope = at(("read", "write", "send"), which // 4)
+        if all((resource.uri, scope) not in agent.ceiling for agent in self.model.agents):
+            return
+        held = resource.scope_labels.get(scope, frozenset())
+        resource.scope_labels = {**resource.scope_labels, scope: held ^ {EXTERNAL}}
+        named = {name: sorted(labels) for name, labels in resource.scope_labels.items() if labels}
+        self.server.resource_registry.change(resource.uri, scope_labels=named, by=BY)
+        self._end(f"resource:{resource.uri}")
+
     def _disable_or_enable_human(self, which: int) -> None:
         human = at(self.model.humans, which)
         if human.enabled:
@@ -196,7 +214,7 @@ class Ends(Player):
     # The machine room
 
     def _policy(self, which: int) -> None:
-        name, attribute = ((NEVER_BOTH, "never_both"), (NO_WRITING, "no_writing"), (ASKING, "asks_to_send"))[which % 3]
+        name, attribute = SWITCHED[which % len(SWITCHED)]
         on = getattr(self.model, attribute)
         if on:
             self.server.policies.retire(name, by=SECOND)
@@ -223,7 +241,7 @@ class Ends(Player):
         "agent": _revoke_agent, "instance": _end_instance,
         "human": _revoke_human, "client": _revoke_client, "resource": _revoke_resource, "key": _revoke_key, "session": _sign_out,
         "suspend or resume": _suspend_or_resume, "disable or enable an API": _disable_or_enable_resource,
-        "disable or enable a human": _disable_or_enable_human, "everything": _everything,
+        "labels of an API": _relabel, "disable or enable a human": _disable_or_enable_human, "everything": _everything,
     }  # fmt: skip
     ACCIDENTS: ClassVar[dict[str, Callable[[Ends, int], None]]] = {
         "policy": _policy, "rotate": _rotate, "flush": _flush, "restart": _restart,

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 
 from app.errors import Refused
 from app.ledger.models import EntryRow
-from tests.model.ends import Ends
+from tests.model.ends import ASKS, Ends
 from tests.model.model import CONFIDENTIAL, EXTERNAL, LIFETIME, Agent, Instance, Outcome, Task, Token
 from tests.model.small import at, named, some
 from tests.world import BY, Api, basic, bearer, claims_of
@@ -39,6 +39,10 @@ LIMITS: list[dict[str, Any]] = [
 """Of tasks."""
 
 
+TIMES = [None, None, None, None, 1, 3, 8]
+"""API tokens that a consent allows."""
+
+
 class Machine(Ends):
     """One program."""
 
@@ -53,8 +57,9 @@ class Machine(Ends):
 
     # People
 
-    @rule(seed=seeds, who=picks, agent=picks, asked=picks, unticked=picks, lifetime=picks, away=st.booleans(), key=keys)
-    def consent(self, seed: int, who: int, agent: int, asked: int, unticked: int, lifetime: int, away: bool, key: int | None) -> None:
+    @rule(seed=seeds, who=picks, agent=picks, asked=picks, answer=picks, lifetime=picks, away=st.booleans(), key=keys)
+    def consent(self, seed: int, who: int, agent: int, asked: int, answer: int, lifetime: int, away: bool, key: int | None) -> None:
+        """As asked, or less of it, or only so many times."""
         self._seed(seed)
         now = self.stage.now()
         usable = [session for session in self.model.sessions if session.usable(now)]
@@ -64,9 +69,9 @@ class Machine(Ends):
             session = at(usable if who % 8 else self.model.sessions, who // 8)
         chosen = at(self.model.agents, agent)
         pairs = some(chosen.ceiling, asked) or chosen.ceiling
-        without = some(pairs, unticked & 0b10101) if unticked % 3 == 0 else frozenset()
+        without = some(pairs, answer & 0b10101) if answer % 3 == 0 else frozenset()
         seconds = (3600, 8 * 3600, 86400, 30 * 86400)[lifetime % 4]
-        self._consent(session, chosen, pairs, without, seconds, away=away, redeem=lifetime % 8 != 7, key=key)
+        self._consent(session, chosen, pairs, without, seconds, away=away, redeem=lifetime % 8 != 7, key=key, uses=at(TIMES, answer))
 
     @rule(seed=seeds, which=picks, kept=picks, sooner=st.sampled_from([0, 0, 30, 200, 600]))
     def narrow(self, seed: int, which: int, kept: int, sooner: int) -> None:
@@ -267,20 +272,20 @@ class Machine(Ends):
             for _ in range((task.uses or 0) + 1 if task.counts_events else 2 if task.cents else 0):
                 self._report(token, cents=6000)
 
-    @rule(seed=seeds, which=picks, allow=st.sampled_from([True, True, True, False]), at_once=st.booleans())
-    def answer_a_question(self, seed: int, which: int, allow: bool, at_once: bool) -> None:
+    @rule(seed=seeds, which=picks, allow=picks, at_once=st.booleans())
+    def answer_a_question(self, seed: int, which: int, allow: int, at_once: bool) -> None:
         """Yes or no; mostly the agent comes for the token."""
         self._seed(seed)
         if not self.model.approvals:
             return
         waiting = [one for one in self.model.approvals if one.waits(self.stage.now())]
         approval = at(waiting if waiting and which % 8 else self.model.approvals, which // 8)
-        self._answer(approval, allow=allow)
+        self._answer(approval, allow=allow % 3 != 0)
         if at_once:
             self._poll(approval, approval.key)
 
-    @rule(seed=seeds, which=picks, allow=st.sampled_from([True, True, True, False]))
-    def wish_to_send(self, seed: int, which: int, allow: bool) -> None:
+    @rule(seed=seeds, which=picks, allow=picks)
+    def wish_to_send(self, seed: int, which: int, allow: int) -> None:
         """What a policy may want a human to approve, from the question to the token."""
         self._seed(seed)
         mail = self.model.resources[1].uri
@@ -288,10 +293,12 @@ class Machine(Ends):
         able = [one for one in self.model.consents if one.away and one.live(now) and (mail, "send") in one.pairs]
         if not able:
             return
+        if not self.model.asks_to_send and which % 2:
+            self.ACCIDENTS["policy"](self, ASKS)
         consent, known = at(able, which), len(self.model.approvals)
         self._exchange(consent.agent, consent, mail, "send", None)
         for approval in self.model.approvals[known:]:
-            self._answer(approval, allow=allow)
+            self._answer(approval, allow=allow % 3 != 0)
             self._poll(approval, approval.key)
 
     @rule(seed=seeds, which=picks, key=keys)

@@ -114,6 +114,10 @@ class Consent(Hanging):
     dead: str | None = None
     withdrawn: bool = False
     paused: bool = False
+    uses: int | None = None
+    """API tokens that may still be issued under it; None: any number."""
+    forgotten: bool = False
+    """Redis was emptied since: there may be fewer, never more."""
 
     def live(self, now: int) -> bool:
         return self.dead is None and not self.paused and now < self.until
@@ -138,7 +142,7 @@ class Task:
     """API tokens of it that may be alive at the same time; None: any number."""
     cents: int | None = None
     """Of euros that may still be spent in it; None: any amount."""
-    issued: list[Token] = field(default_factory=list)
+    issued: list[Token] = field(default_factory=list, repr=False)
     """Its API tokens."""
 
     @property
@@ -341,6 +345,8 @@ class Model:
 
     def new_generation(self, *, lost: bool) -> None:
         self.generation += 1
+        for consent in self.consents:
+            consent.forgotten = True
         if lost:
             for task in self.tasks:
                 task.vague = True
@@ -404,12 +410,16 @@ class Model:
             return ""
         if task.uses == 0 and not task.counts_events:
             return "limit"
+        consent = task.consent
+        if consent.uses == 0:
+            return "limit, of the consent"
+        unsure = None if consent.uses is not None and consent.forgotten else ""
         if task.at_once is None:
-            return ""
+            return unsure
         if sum(token.dead is None and now + self.slack < token.end for token in task.issued) >= task.at_once:
             return "limit, at once"
         # One that was ended goes on counting until it runs out, or it does not.
-        return "" if sum(now - self.slack < token.end for token in task.issued) < task.at_once else None
+        return unsure if sum(now - self.slack < token.end for token in task.issued) < task.at_once else None
 
     # What an exchange must give
 
@@ -560,8 +570,11 @@ class Model:
         forbidden = self.forbidden(resource, {one for _, one in left}, task)
         if forbidden:
             return refused("policy"), ""
-        unsure = family.unsure or forbidden is None
         asks = self.wants_human(resource, {one for _, one in left})
+        used_up = self.used_up(resource, task, now)
+        if used_up and not asks:
+            return refused(used_up), ""
+        unsure = family.unsure or None in (forbidden, used_up)
         return Outcome("", unsure, asks, left, end, (agent.uri,), agent.depth, key, task), audience
 
     def poll(self, approval: Approval, key: int | None, now: int) -> Outcome:

@@ -126,6 +126,7 @@ class Player(RuleBasedStateMachine):
         away: bool,
         redeem: bool,
         key: int | None,
+        uses: int | None = None,
     ) -> None:
         """From the authorization request to the code, and mostly to the token."""
         if session is None:
@@ -151,10 +152,12 @@ class Player(RuleBasedStateMachine):
         form += [("scope", value) for value in checkboxes(page, "scope") if tuple(value.split(" ")) not in without]
         form.append(("lifetime", str(lifetime)))
         form += [("away", value) for value in checkboxes(page, "away")] if away else []
+        form += [("uses", str(uses))] if uses is not None else []
         form.append(("decision", "allow"))
         given = self.stage.answered(lambda: browser.post("/consent", form))
         assert given.status == 303 and "code=" in given.headers["Location"], (given.status, given.text[:500])
         code = self._granted(given, session, agent, chosen, now + lifetime, verifier, away=away)
+        code.family.consent.uses = uses
         if self.stage.rng.random() < 0.1:
             twice = self.stage.answered(lambda: browser.post("/consent", form))
             assert "code=" not in twice.headers.get("Location", ""), "a page was answered twice"
@@ -341,6 +344,8 @@ class Player(RuleBasedStateMachine):
             task.issued.append(token)
             if task.uses is not None and not task.counts_events:
                 task.uses -= 1
+            if task.consent.uses is not None:
+                task.consent.uses -= 1
         self.concerned.append(token)
         return token
 
@@ -464,10 +469,11 @@ class Player(RuleBasedStateMachine):
 
     def _report(self, token: Token, labels: Sequence[str] = (), cents: int | None = None, currency: str = "EUR") -> None:
         """The API of the token says what was done with it, and for how much."""
-        api, task = self.cast.apis.get(token.audience), token.task
-        if api is None or task is None:
+        api, resource, task = self.cast.apis.get(token.audience), self.model.resource(token.audience), token.task
+        if api is None or resource is None or task is None:
             return
-        body: dict[str, Any] = {"token": token.jwt, "action": "work", "labels": list(labels)}
+        action = min(token.scopes)
+        body: dict[str, Any] = {"token": token.jwt, "action": action, "labels": list(labels)}
         if cents is not None:
             body["amount"] = {"currency": currency, "value": f"{cents // 100}.{cents % 100:02}"}
         counted = task.uses is not None and task.counts_events
@@ -481,23 +487,22 @@ class Player(RuleBasedStateMachine):
         answer = self._json("POST", f"/tasks/{task.id}/events", body, basic(api.client_id, api.client_secret))
         assert answer.status == 200 or 400 <= answer.status < 500, answer.text
         if answer.status != 200:
-            known = self.model.resource(token.audience)
-            assert unsure or too_much or (known is not None and not known.enabled), f"should have been counted: {answer.text} {task}"
+            assert unsure or too_much or not resource.enabled, f"should have been counted: {answer.text} {token.jti}"
             self.met["report over the limit"] += too_much
             return
         active = answer.json["active"]
         assert not (gone and active), "a report with a dead token"
-        assert not too_much, f"more than the limit was reported: {answer.text} {task}"
+        assert not too_much, f"more than the limit was reported: {answer.text} {token.jti}"
         if active:
-            task.labels |= frozenset(labels)
+            task.labels |= resource.touched({action}) | frozenset(labels)
             self.met["report within a limit"] += counted or spent is not None
             if counted and task.uses is not None:
                 task.uses -= 1
             if task.cents is not None and spent is not None:
                 task.cents -= spent
         else:
-            assert unsure, f"a report with a living token: {answer.text}"
-            if labels:
+            assert unsure, f"a report with a living token: {answer.text} {token.jti}"
+            if labels or resource.touched({action}):
                 # Recorded, and it may be counted against a task that is opened anew.
                 task.vague = True
 

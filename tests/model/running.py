@@ -27,7 +27,7 @@ MEETS = frozenset(
         "refused: bound to another key", "refused: the resource demands a key", "meanwhile flush", "meanwhile restart",
         "meanwhile rotate", "meanwhile policy", "end everything", "end human", "end task", "end key", "end pause or resume", "refused: limit",
         "refused: the actor token is dead", "refused: not the actor's own token for the issuer", "with_an_actor_token",
-        "as an instance", "refused: the instance has ended", "end instance", "refused: limit, at once", "report over the limit",
+        "as an instance", "refused: the instance has ended", "end instance", "refused: limit, at once", "refused: limit, of the consent", "report over the limit",
         "report within a limit",
     }
 )  # fmt: skip
