@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,8 +34,6 @@ class Base(DeclarativeBase):
 db = SQLAlchemy(model_class=Base, disable_autonaming=True)
 """Flask-SQLAlchemy's handle; the application binds it to the engine that `Database` then uses."""
 
-READING = "deputy_reading"
-
 NEWEST = "0018"
 """The newest migration of this version, known without asking Alembic, which takes long to import."""
 
@@ -61,10 +60,8 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._reading = engine.execution_options(**{READING: True})
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _sqlite_connect)
-            event.listen(engine, "begin", _sqlite_begin)
             event.listen(engine, "checkin", _sqlite_checkin)
         else:
             event.listen(engine, "checkin", _postgresql_checkin)
@@ -88,26 +85,35 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """One writing transaction. Commits at the end, rolls back on any exception; SQL out of reach is a 503."""
-        with self._session(self.engine) as session:
+        with self._session(writing=True) as session:
             yield session
             session.commit()
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """One reading transaction."""
-        with self._session(self._reading) as session:
+        with self._session(writing=False) as session:
             yield session
 
     @contextmanager
-    def _session(self, engine: Engine) -> Iterator[Session]:
+    def _session(self, *, writing: bool) -> Iterator[Session]:
         try:
-            with Session(engine, expire_on_commit=False) as session:
+            with Session(self.engine, expire_on_commit=False) as session:
+                begin(session.connection(), writing=writing)
                 yield session
         except IntegrityError:
             raise
-        except (DBAPIError, PoolTimeout) as error:
+        except (DBAPIError, PoolTimeout, sqlite3.Error) as error:
             # The driver's text can carry values of the statement: only its class goes on.
             raise TemporarilyUnavailable(f"sql: {type(error).__name__}") from None
+
+
+def begin(connection: Connection, *, writing: bool) -> None:
+    """Begin the transaction where the driver leaves that to us; a writer's at once as one. Raises sqlite3.Error."""
+    if connection.dialect.name == "sqlite":
+        # Not by a listener of the engine: with one, every statement looks for listeners.
+        driver: Any = connection.connection.driver_connection
+        driver.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
 
 
 def sqlite_file(settings: Settings) -> Path | None:
@@ -132,8 +138,3 @@ def _postgresql_checkin(connection: Any, _record: Any) -> None:
     # The same here: whoever got the connection next would be inside the transaction of another.
     if connection is not None and not connection.closed and connection.info.transaction_status in OPEN:
         connection.rollback()
-
-
-def _sqlite_begin(connection: Connection) -> None:
-    reading = connection.get_execution_options().get(READING)
-    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")

@@ -6,10 +6,11 @@ from alembic import context
 from sqlalchemy import text
 
 import app.wiring  # noqa: F401  # every model registers itself
-from app.database import Base, Database
+from app.database import Base, Database, begin
 
 database = Database.open(context.config.attributes["settings"])
 with database.engine.connect() as connection:
+    begin(connection, writing=True)
     context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True, compare_type=True)
     with context.begin_transaction():
         if connection.dialect.name == "postgresql":
