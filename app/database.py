@@ -99,7 +99,7 @@ class Database:
     def _session(self, *, writing: bool) -> Iterator[Session]:
         try:
             with Session(self.engine, expire_on_commit=False) as session:
-                begin(session.connection(), writing=writing)
+                _begin(session.connection(), writing=writing)
                 yield session
         except IntegrityError:
             raise
@@ -108,7 +108,7 @@ class Database:
             raise TemporarilyUnavailable(f"sql: {type(error).__name__}") from None
 
 
-def begin(connection: Connection, *, writing: bool) -> None:
+def _begin(connection: Connection, *, writing: bool) -> None:
     """Begin the transaction where the driver leaves that to us; a writer's at once as one. Raises sqlite3.Error."""
     if connection.dialect.name == "sqlite":
         # Not by a listener of the engine: with one, every statement looks for listeners.

@@ -6,11 +6,13 @@ from alembic import context
 from sqlalchemy import text
 
 import app.wiring  # noqa: F401  # every model registers itself
-from app.database import Base, Database, begin
+from app.database import Base, Database
 
 database = Database.open(context.config.attributes["settings"])
 with database.engine.connect() as connection:
-    begin(connection, writing=True)
+    if connection.dialect.name == "sqlite":
+        # The driver leaves it to us. A file that is locked or damaged is told as every other trouble of SQL.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
     context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True, compare_type=True)
     with context.begin_transaction():
         if connection.dialect.name == "postgresql":

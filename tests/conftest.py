@@ -14,15 +14,14 @@ import pytest
 from flask import Flask
 from sqlalchemy import NullPool, create_engine, make_url
 
-from app import create_app
-from app.database import Base, Database, db
+from app.database import Base, Database
 from app.humans import passwords
 from app.keys import watch
 from app.ledger.relay import Relay
 from app.settings import Settings, load_settings
 from app.wiring import Server, build, prepare
 from tests.valkey import valkey
-from tests.world import InProcess, World
+from tests.world import InProcess, World, worker
 
 PROCESS = os.environ.get("PYTEST_XDIST_WORKER", "")
 """Which of the run's processes this is; empty where there is one only."""
@@ -160,10 +159,8 @@ def _ready(server: Server) -> bool:
 @pytest.fixture(scope="session")
 def app(settings: Settings, server: Server) -> Iterator[Flask]:
     """The WSGI application."""
-    made = create_app(settings)
-    yield made
-    with made.app_context():
-        db.engine.dispose()
+    with worker(settings) as made:
+        yield made
 
 
 @pytest.fixture

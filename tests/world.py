@@ -8,7 +8,8 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from html import unescape
 from typing import Any, Protocol
@@ -19,7 +20,10 @@ from flask import Flask
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
+from app import create_app
 from app.audit.events import Who
+from app.database import db
+from app.settings import Settings
 from app.vocabulary import Pair, Role
 from app.wiring import Server
 
@@ -66,6 +70,15 @@ class Http(Protocol):
 
     def send(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Answer: ...
     def fresh(self) -> Http: ...
+
+
+@contextmanager
+def worker(settings: Settings) -> Iterator[Flask]:
+    """An application in this process: one worker, with a memory of its own."""
+    made = create_app(settings)
+    yield made
+    with made.app_context():
+        db.engine.dispose()
 
 
 class InProcess:

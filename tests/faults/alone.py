@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app import create_app
-from app.database import db
 from app.ledger.relay import Relay
 from app.settings import Settings, load_settings
 from app.wiring import Server, build, prepare
 from tests.conftest import KEY
-from tests.world import InProcess, World
+from tests.world import InProcess, World, worker
 
 
 @dataclass
@@ -62,8 +60,6 @@ def alone(redis_url: str, directory: Path, **more: Any) -> Iterator[Alone]:
     server.live.redis.call("FLUSHALL")
     relay = Relay(server.database, server.live, server.keys, settings, holder="one")
     relay.step()
-    app = create_app(settings)
-    yield Alone(server, relay, World(server, InProcess(app)))
-    server.database.close()
-    with app.app_context():
-        db.engine.dispose()
+    with worker(settings) as app:
+        yield Alone(server, relay, World(server, InProcess(app)))
+        server.database.close()

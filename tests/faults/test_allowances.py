@@ -10,12 +10,10 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from app import create_app
-from app.database import db
 from app.delegation.models import AllowanceRow
 from app.delegation.reserves import exhaust
 from tests.faults.alone import Alone
-from tests.world import CONSENT, Answer, Api, InProcess, World, again, basic
+from tests.world import CONSENT, Answer, Api, InProcess, World, again, basic, worker
 
 USES = 10
 EUROS = {"currency": "EUR", "max": "100.00"}
@@ -68,10 +66,8 @@ class Scene:
 @pytest.fixture
 def second(by_itself: Alone) -> Iterator[World]:
     """Another worker of the same deployment, with a memory of its own."""
-    app = create_app(by_itself.settings)
-    yield World(by_itself.server, InProcess(app))
-    with app.app_context():
-        db.engine.dispose()
+    with worker(by_itself.settings) as app:
+        yield World(by_itself.server, InProcess(app))
 
 
 @pytest.mark.parametrize("recorded", [True, False], ids=["after the relay took them", "before the relay took them"])

@@ -9,16 +9,14 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from app import create_app
 from app.agents.change import Change
-from app.database import db
 from app.delegation.limits import Limits
 from app.settings import Settings
 from tests.policies import in_force
 from tests.protocol.test_authzen import evaluated
 from tests.protocol.test_consent_limits import limited
 from tests.protocol.test_tasks import Story, story
-from tests.world import BY, InProcess, World
+from tests.world import BY, InProcess, World, worker
 
 __all__ = ["story"]
 
@@ -26,10 +24,8 @@ __all__ = ["story"]
 @pytest.fixture(scope="module")
 def another(settings: Settings) -> Iterator[Flask]:
     """A second worker, with a memory of its own."""
-    made = create_app(settings)
-    yield made
-    with made.app_context():
-        db.engine.dispose()
+    with worker(settings) as made:
+        yield made
 
 
 @pytest.fixture

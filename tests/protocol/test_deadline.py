@@ -5,22 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from flask import Flask
 
-from app import create_app
-from app.database import db
 from app.settings import Settings
 from app.wiring import Server
-from tests.world import InProcess, World, basic, claims_of
+from tests.world import InProcess, World, basic, claims_of, worker
 
 
 @pytest.fixture
 def too_late(settings: Settings, server: Server) -> Iterator[World]:
     """The same server behind an application for which every request is too old when it is decided."""
-    app: Flask = create_app(settings.model_copy(update={"deadline": 1e-9}))
-    yield World(server, InProcess(app))
-    with app.app_context():
-        db.engine.dispose()
+    with worker(settings.model_copy(update={"deadline": 1e-9})) as app:
+        yield World(server, InProcess(app))
 
 
 def test_nothing_is_issued_and_nothing_called_active(world: World, too_late: World) -> None:
