@@ -35,8 +35,8 @@ action "hand_over" appliesTo { principal: Agent, resource: Agent, context: Asked
 
 SCHEMA = cedarpy.Schema.from_str(SCHEMA_TEXT)
 
-OURS = "deputy"
-"""Id of the one permit."""
+OURS = "/permit"
+"""Id of the one permit. No policy has it: their names begin with a letter."""
 
 NO_INSTANCE = -1
 """`instance_age` where no running copy is told apart: the agent acts with a registered key."""

@@ -262,3 +262,8 @@ def test_they_are_looked_at_where_they_can_and_never_where_no_policy_does() -> N
     assert PolicySet.compile([("everything", everything)]).looks_beside(question(hour=0))
     # A question that cannot be asked is asked with everything.
     assert policies.looks_beside(question(unheard=1))
+
+
+def test_no_policy_has_the_name_of_our_own_permit() -> None:
+    for name in ("deputy", "permit", "ours"):
+        assert not PolicySet.compile([(name, "forbid (principal, action, resource);")]).ask(question()).allowed
