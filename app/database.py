@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import Connection, Engine, MetaData, create_engine, event, make_url, text
+from sqlalchemy import Engine, MetaData, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session
@@ -99,7 +99,7 @@ class Database:
     def _session(self, *, writing: bool) -> Iterator[Session]:
         try:
             with Session(self.engine, expire_on_commit=False) as session:
-                _begin(session.connection(), writing=writing)
+                self._begin(session, writing=writing)
                 yield session
         except IntegrityError:
             raise
@@ -107,13 +107,13 @@ class Database:
             # The driver's text can carry values of the statement: only its class goes on.
             raise TemporarilyUnavailable(f"sql: {type(error).__name__}") from None
 
-
-def _begin(connection: Connection, *, writing: bool) -> None:
-    """Begin the transaction where the driver leaves that to us; a writer's at once as one. Raises sqlite3.Error."""
-    if connection.dialect.name == "sqlite":
-        # Not by a listener of the engine: with one, every statement looks for listeners.
-        driver: Any = connection.connection.driver_connection
-        driver.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
+    def _begin(self, session: Session, *, writing: bool) -> None:
+        """Begin where the driver leaves that to us, and a writer's at once as one. Raises sqlite3.Error."""
+        # Elsewhere the session has no connection yet: who needs another isolation says so when it takes one.
+        if self.engine.dialect.name == "sqlite":
+            # Not by a listener of the engine: with one, every statement looks for listeners.
+            driver: Any = session.connection().connection.driver_connection
+            driver.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
 
 
 def sqlite_file(settings: Settings) -> Path | None:
