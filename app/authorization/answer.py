@@ -97,6 +97,7 @@ class Answers:
             app=request.client.value.client_id if request.handover else None,
             owner=agent.owner if agent is not None else None,
             limits=decision.limits if agent is not None else NO_LIMITS,
+            receivers=frozenset(offer.receivers),
         )
         # Used up first: neither a second submit nor a second tab may leave a second consent.
         self._commit(Commit(once=_marks(request, signed_in, ticket)))

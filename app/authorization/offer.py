@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from app.agents.agent import Agent
 from app.agents.models import AgentRow
+from app.agents.reach import reach, serving
 from app.authorization.request import AuthorizationRequest, redirect_host
 from app.database import Database
 from app.delegation.limits import in_words
@@ -77,8 +78,12 @@ class Offer:
     """Seconds and words, the longest last, which is the default."""
     away_asked: bool
     hands_to: tuple[str, ...]
+    hands_on_to: tuple[str, ...]
+    """All others to whom these may hand on in turn."""
     served_by: tuple[str, ...]
-    """Agents that speak for one of these APIs: a token for it may be their subject token."""
+    """Agents that may exchange a token for one of these APIs: they speak for it, or an operator said so."""
+    receivers: tuple[str, ...]
+    """Ids of all these: nobody else ever acts under the consent."""
     depth: int
     used_before: int
     suspicious_name: bool
@@ -113,8 +118,12 @@ class Offers:
         with self._database.reading() as session:
             owner = session.scalar(select(HumanRow.name).where(HumanRow.id == agent.owner)) if agent is not None else None
             hands_to = _names(session, AgentRow.id.in_(sorted(agent.hands_to))) if agent is not None else ()
-            served_by = _served_by(session, request, agent)
-            in_a_row = _in_a_row(session, agent, served=bool(served_by))
+            uris = {pair.resource for pair in request.pairs}
+            serves = serving(session, uris) - {agent.id} if agent is not None else frozenset()
+            depth = min(_in_a_row(session, agent, served=bool(serves)), self._settings.max_depth)
+            receivers = reach(session, agent, uris, depth) if agent is not None else frozenset()
+            onward = receivers - serves - agent.hands_to if agent is not None else frozenset()
+            served_by, hands_on_to = (_names(session, AgentRow.id.in_(sorted(ids))) for ids in (serves, onward))
             used = 0
             if agent is not None:
                 uses = select(func.coalesce(func.sum(TaskRow.uses), 0))
@@ -133,8 +142,10 @@ class Offers:
             lifetimes=self._lifetimes(),
             away_asked=request.away,
             hands_to=hands_to,
+            hands_on_to=hands_on_to,
             served_by=served_by,
-            depth=min(in_a_row, agent.max_depth, self._settings.max_depth) if agent is not None else 0,
+            receivers=tuple(sorted(receivers)),
+            depth=depth,
             used_before=int(used),
             suspicious_name=mixes_scripts(name),
             limits=request.limits.stored(),
@@ -155,14 +166,7 @@ def _in_a_row(session: Session, agent: Agent | None, *, served: bool) -> int:
     if not agent.hands_to:
         return 1
     lists = session.scalars(select(AgentRow.hands_to).where(AgentRow.id.in_(sorted(agent.hands_to))))
-    return agent.max_depth if any(lists) else 2
-
-
-def _served_by(session: Session, request: AuthorizationRequest, agent: Agent | None) -> tuple[str, ...]:
-    if agent is None:
-        return ()
-    uris = sorted({pair.resource for pair in request.pairs})
-    return _names(session, AgentRow.serves.in_(uris) & (AgentRow.id != agent.id))
+    return min(agent.max_depth, agent.max_depth if any(lists) else 2)
 
 
 def _names(session: Session, which: ColumnElement[bool]) -> tuple[str, ...]:

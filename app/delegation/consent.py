@@ -53,6 +53,12 @@ class Consent:
     paused: bool = False
     limits: Limits = NO_LIMITS
     """What all tasks under it may use up together."""
+    receivers: frozenset[str] = frozenset()
+    """Ids of the agents that could come to act beside its own when it was given."""
+
+    def names(self, agent: str) -> bool:
+        """Whether the agent of that id may act under it: its own, or one that the human was told of."""
+        return agent == self.agent or agent in self.receivers
 
     def live(self, now: int) -> bool:
         """Whether it is neither withdrawn nor paused nor run out; `now` in seconds since 1970."""
@@ -79,6 +85,7 @@ class Approval:
     app: str | None = None
     owner: str | None = None
     limits: Limits = NO_LIMITS
+    receivers: frozenset[str] = frozenset()
 
 
 class Consents:
@@ -131,6 +138,7 @@ class Consents:
             agent=approval.agent,
             pairs=stored(approval.pairs),
             depth=approval.depth,
+            receivers=sorted(approval.receivers),
             away=approval.away,
             session=None if approval.away else approval.session,
             app=approval.app,
@@ -280,6 +288,7 @@ def _snapshot(row: ConsentRow) -> Consent:
         redirect_uri=row.redirect_uri,
         paused=row.paused_at is not None,
         limits=Limits.parse(row.limits),
+        receivers=frozenset(row.receivers),
     )
 
 

@@ -28,6 +28,8 @@ class ConsentRow(Base):
     pairs: Mapped[list[list[str]]] = mapped_column(JSON)
     depth: Mapped[int] = mapped_column(Integer)
     """`act` objects a token under it may nest: 1 is the agent alone."""
+    receivers: Mapped[list[str]] = mapped_column(JSON, default=list, server_default="[]")
+    """Ids of the agents that could come to act beside it when it was given: no other ever does."""
     away: Mapped[bool] = mapped_column(Boolean)
     session: Mapped[str | None] = mapped_column(String(64), default=None)
     """The sign-in session it hangs on; None with `away`."""

@@ -264,7 +264,7 @@ class _Beside:
             purpose=agent.purpose if agent else "",
             app=self.clients[row.app].name if row.app in self.clients else "",
             resources=self.at(row.pairs),
-            hands_to=self._hands_to(agent, row.depth),
+            hands_to=self._hands_to(agent, row),
             away=row.away,
             halted=(agent is not None and agent.state != AgentState.ACTIVE) or client is None or not client.enabled,
             paused_at=row.paused_at,
@@ -320,10 +320,11 @@ class _Beside:
         moved = any(self._epochs.get(name, 0) != epoch for name, epoch in row.born.items())
         return (0, "Stopped by an operator") if moved else (None, "")
 
-    def _hands_to(self, agent: AgentRow | None, depth: int) -> tuple[str, ...]:
-        if agent is None or depth < 2:
+    def _hands_to(self, agent: AgentRow | None, consent: ConsentRow) -> tuple[str, ...]:
+        if agent is None or consent.depth < 2:
             return ()
-        return tuple(sorted(self._handed[one].name for one in agent.hands_to if one in self._handed))
+        named = self._handed.keys() & set(consent.receivers)
+        return tuple(sorted(self._handed[one].name for one in agent.hands_to if one in named))
 
 
 def _keyed(session: Session, key: InstrumentedAttribute[str], values: set[str]) -> Mapping[str | None, Any]:

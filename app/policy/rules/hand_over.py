@@ -8,7 +8,14 @@ from app.vocabulary import GrantType
 
 
 def rule(access: AccessRequest) -> AccessRequest | Denial:
-    """A hand-over by exchange, approved or not, goes to an active agent on the caller's list; by a code, to whom the human consented."""
+    """A hand-over by exchange, approved or not, goes to an active agent on the caller's list; by a code, to whom the human consented.
+
+    Whoever acts, and whoever is handed to, could do so already when she consented: a list that grows later widens no consent.
+    """
+    if access.consent is not None:
+        for acts in (access.agent, access.target.agent):
+            if acts is not None and not access.consent.value.names(acts.value.id):
+                return Denial(InvalidToken("the consent was given before this agent could act under it", layer="consent"))
     if access.target.kind is not TokenKind.HANDOVER:
         return access
     receiver = access.target.agent
