@@ -7,6 +7,7 @@ before, and nothing here widens them.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -50,6 +51,14 @@ CONTEXT = {"Var": "context"}
 
 REMEMBERED = 4096
 """Answers of one policy set that are remembered at most."""
+
+MAX_NESTING = 40
+"""Brackets inside each other in a policy: Cedar's parser calls itself for each, and at a thousand the process is gone."""
+
+TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|//[^\n]*|[()\[\]{}]', re.DOTALL)
+"""Strings and comments, whose brackets are none, and brackets."""
+
+TOO_LONG = "a condition is too long: divide it among several policies"
 
 ERROR = "policy-error"
 """What a refusal names when the engine did not answer cleanly."""
@@ -126,8 +135,11 @@ class PolicySet:
         policies: dict[str, Any] = {}
         for name, text in texts:
             policies |= _parsed(name, text)
-        looking = {name: _without(OTHERS, policy) for name, policy in policies.items() if _looks(OTHERS, policy)}
-        return cls._of(policies, cls._of(looking) if looking else None)
+        try:
+            looking = {name: _without(OTHERS, policy) for name, policy in policies.items() if _looks(OTHERS, policy)}
+            return cls._of(policies, cls._of(looking) if looking else None)
+        except RecursionError:
+            raise PolicyError(TOO_LONG) from None
 
     @classmethod
     def _of(cls, policies: Mapping[str, Any], beside: PolicySet | None = None) -> PolicySet:
@@ -210,10 +222,10 @@ def check(name: str, text: str) -> None:
     """Whether a policy may be saved: it parses, fits the schema, only forbids, and asks as we know. Raises `PolicyError`."""
     for policy in _parsed(name, text).values():
         _check_annotations(policy)
+    PolicySet.compile([(name, text)])
     found = cedarpy.validate_policies(text, SCHEMA)
     if not found.validation_passed:
         raise PolicyError("; ".join(str(getattr(error, "error", error)) for error in found.errors)[:1000])
-    PolicySet.compile([(name, text)])
 
 
 def _parsed(name: str, text: str) -> dict[str, Any]:
@@ -311,13 +323,27 @@ def _ask(policy: Mapping[str, Any]) -> Ask | None:
 
 
 def _static(text: str) -> list[dict[str, Any]]:
+    if _nesting(text) > MAX_NESTING:
+        raise PolicyError(f"brackets are at most {MAX_NESTING} deep")
     try:
         document = json.loads(cedarpy.policies_to_json_str(text))
     except ValueError as error:
         raise PolicyError(f"it does not parse: {error}") from None
+    except RecursionError:
+        raise PolicyError(TOO_LONG) from None
     if document.get("templates") or document.get("templateLinks"):
         raise PolicyError("templates are not supported")
     return list(document["staticPolicies"].values())
+
+
+def _nesting(text: str) -> int:
+    """How many brackets are inside each other at most."""
+    depth = deepest = 0
+    for token in TOKENS.findall(text):
+        depth += token in {"(", "[", "{"}
+        depth -= token in {")", "]", "}"}
+        deepest = max(deepest, depth)
+    return deepest
 
 
 @lru_cache(maxsize=4096)

@@ -28,6 +28,9 @@ MAX_RULE = 300
 Members = list[tuple[str, int]]
 """Name and version of each policy of a set."""
 
+NOBODY = frozenset({"", "command line"})
+"""Who is no person in particular, and so no second one."""
+
 DRAFT, ACTIVE, RETIRED = "draft", "active", "retired"
 
 
@@ -97,6 +100,8 @@ class Policies:
             row = _version(deed.session, name, version)
             if self._second_person and row.made_by == _person(by):
                 raise Refused("a second person activates it: whoever wrote it does not")
+            if self._second_person and {row.made_by, _person(by)} & NOBODY:
+                raise Refused("a second person activates it: both are named, on the command line with --by")
             for one in _active(deed.session):
                 if one.name == name:
                     one.state = RETIRED

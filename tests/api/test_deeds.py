@@ -194,6 +194,9 @@ def test_a_person_and_her_agent_are_not_two(callers: Callers) -> None:
     for by in (Who(operator=alice.id), Who(operator=hers.id, actors=(hers.uri,), owner=alice.id)):
         with pytest.raises(Refused, match="second person"):
             strict.activate(name, 1, by=by)
+    for nobody in (Who(operator="command line"), Who(operator=hers.id, actors=(hers.uri,)), Who()):
+        with pytest.raises(Refused, match="named"):
+            strict.activate(name, 1, by=nobody)
     try:
         strict.activate(name, 1, by=Who(operator=his.id, actors=(his.uri,), owner=bob.id))
     finally:
