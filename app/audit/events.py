@@ -7,7 +7,7 @@ by the agent, in the name of the human.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from app.vocabulary import Outcome
@@ -25,9 +25,17 @@ class Who:
     owner: str | None = None
     """The human who answers for the current agent."""
     operator: str | None = None
-    """The operator who did it, for deeds of administration; `command line` from the shell of the server."""
+    """Who did it, for deeds of administration: an operator, an owner over what is another's, or `command line`, the server's shell."""
     instance: str | None = None
     """Which running copy of the current agent, where it is told apart."""
+
+    def over(self, human: str) -> Who:
+        """The same deed done to what is that human's: it is told to her, and never as her own when another person did it."""
+        if self.human in {None, human}:
+            return replace(self, human=human)
+        if self.actors:
+            return self
+        return replace(self, human=human, operator=self.operator or self.human)
 
 
 @dataclass(frozen=True, slots=True)

@@ -252,7 +252,7 @@ def _row(deed: Deed, consent_id: str) -> ConsentRow:
 
 def _over(by: Who, row: ConsentRow) -> Who:
     """Who did it, over whose consent for whom: what an operator does to it is told to her too."""
-    return replace(by, human=by.human or row.human, client=row.client_id)
+    return replace(by.over(row.human), client=row.client_id)
 
 
 def _standing_rows(deed: Deed, human: str, client_id: str) -> Sequence[ConsentRow]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
-from sqlalchemy import bindparam, select
-from sqlalchemy.orm import Session
+from sqlalchemy import bindparam, exists, select
+from sqlalchemy.orm import Session, aliased
 
 from app import clock
 from app.audit import record
@@ -82,10 +82,19 @@ class Opening:
     limits: Limits
 
 
+LATER = aliased(TaskRow)
+TAKEN_UP = exists().where(LATER.consent == TaskRow.consent, LATER.default.is_(True), LATER.generation > TaskRow.generation)
+"""Whether a default task was opened anew since, with what this one had touched."""
+
 BESIDE = (
-    select(TaskRow.id, TaskRow.labels)
+    select(TaskRow.id, TaskRow.labels, TaskRow.generation)
     .where(TaskRow.human == bindparam("human"), TaskRow.agent == bindparam("agent"), TaskRow.id != bindparam("task"))
-    .where(TaskRow.ended_at.is_(None), TaskRow.deadline > bindparam("now"), TaskRow.generation == bindparam("generation"))
+    .where(TaskRow.ended_at.is_(None), TaskRow.deadline > bindparam("now"))
+    .where(
+        (TaskRow.generation == bindparam("generation"))
+        # After Redis was lost a default task is opened anew when it is next used; what it had touched counts before.
+        | (TaskRow.default.is_(True) & (TaskRow.consent != bindparam("own")) & ~TAKEN_UP)
+    )
 )
 """Made once: where a policy looks at them it is asked with each exchange."""
 
@@ -170,12 +179,15 @@ class Tasks:
 
     def touched_beside(self, task: Task, histories: Histories) -> frozenset[str]:
         """What the other running tasks of the same agent for the same human have touched."""
+        generation = self._live.generation().number
         which = {
-            "human": task.human, "agent": task.agent, "task": task.id, "now": clock.timestamp(), "generation": self._live.generation().number,
+            "human": task.human, "agent": task.agent, "task": task.id, "own": task.consent if task.default else "",
+            "now": clock.timestamp(), "generation": generation,
         }  # fmt: skip
         with self._live.database.reading() as session:
             found = session.connection().execute(BESIDE, which).all()
-        return histories.touched([row.id for row in found]).union(*(row.labels for row in found))
+        lost = {UNKNOWN_LABEL} if any(row.generation != generation for row in found) else set()
+        return histories.touched([row.id for row in found]).union(lost, *(row.labels for row in found))
 
     def row(self, task_id: str) -> TaskRow | None:
         """The task as SQL has it now."""
@@ -196,7 +208,7 @@ def end_task(deed: Deed, task_id: str, by: Who) -> None:
     if row.ended_at is None:
         row.ended_at, row.ended_by = clock.timestamp(), by.operator or by.human or "agent"
     deed.end(Thing(Kind.TASK, task_id))
-    record(deed.session, Revoked(who=replace(by, human=by.human or row.human), kind=Kind.TASK.value, target=task_id))
+    record(deed.session, Revoked(who=by.over(row.human), kind=Kind.TASK.value, target=task_id))
 
 
 def open_default_task(session: Session, consent: Consented, generation: int, cause: str, touched: frozenset[str] = frozenset()) -> str:

@@ -198,8 +198,9 @@ def _given(record: Record, names: Names) -> Words | None:
 def _over_consent(verb: str) -> Callable[[Record, Names], Words | None]:
     def told(record: Record, names: Names) -> Words | None:
         client = record["who"].get("client") or names.client_of(record["consent"]) or ""
-        doer = "An operator" if record["who"].get("operator") else "You"
-        return "you", [Part(f"{doer} {verb} "), name(names.client(client))]
+        who = record["who"]
+        doer = actor(record, names) if who.get("actors") else [Part("An operator" if who.get("operator") else "You")]
+        return "you", [*doer, Part(f" {verb} "), name(names.client(client))]
 
     return told
 
