@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import re
 import secrets
 from dataclasses import dataclass
 from hashlib import sha256
@@ -280,7 +281,8 @@ def _read(response: str) -> tuple[dict[str, Any], bytes]:
         credential = json.loads(response if len(response) <= MAX_RESPONSE else "")
         said = json.loads(base64url_to_bytes(credential["response"]["clientDataJSON"]))
         challenge = base64url_to_bytes(said["challenge"])
-        if not isinstance(credential["id"], str) or len(credential["id"]) > PASSKEY_WIDTH or said.get("crossOrigin", False) is not False:
+        named = credential["id"]
+        if not isinstance(named, str) or not ID.fullmatch(named) or said.get("crossOrigin", False) is not False:
             raise Refused(WRONG)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise Refused(WRONG) from None
@@ -289,6 +291,9 @@ def _read(response: str) -> tuple[dict[str, Any], bytes]:
 
 PASSKEY_WIDTH = 1400
 """Characters of a credential's id: 1023 bytes at most (WebAuthn §4), in base64url."""
+
+ID = re.compile(f"[A-Za-z0-9_-]{{1,{PASSKEY_WIDTH}}}=*")
+"""A credential's id: nothing else is looked for in the database."""
 
 
 def _own(session: Session, human_id: str, passkey_id: str) -> PasskeyRow:

@@ -22,6 +22,7 @@ from app.policy.models import PolicyRow, PolicySetRow
 from app.vocabulary import is_plain, new_id
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
+MAX_VERSION = 2**31 - 1
 MAX_TEXT = 20_000
 MAX_RULE = 300
 
@@ -171,7 +172,8 @@ def _version(session: Session, name: str, version: int | None) -> PolicyRow:
     statement = select(PolicyRow).where(PolicyRow.name == name).order_by(PolicyRow.version.desc()).limit(1)
     if version is not None:
         statement = statement.where(PolicyRow.version == version)
-    row = session.scalar(statement)
+    # What no column holds is no version, rather than an error of the database.
+    row = session.scalar(statement) if version is None or version <= MAX_VERSION else None
     if row is None:
         raise NotFound(f"no policy {name}" if version is None else f"no version {version} of policy {name}")
     return row

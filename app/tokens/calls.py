@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 from app import clock
@@ -10,6 +12,7 @@ from app.audit import serialize
 from app.audit.events import CallConsumed, CallPermitted, CallRefused
 from app.clients.authenticate import AuthenticatedClient
 from app.delegation.allowance import Allowances
+from app.delegation.limits import Amount
 from app.delegation.spending import Spend, of_event
 from app.delegation.task import Task
 from app.errors import AccessDenied
@@ -124,7 +127,7 @@ class Calls:
         until = task.deadline + REMEMBER
         touched = asked.resource.value.touched_by(frozenset({call.scope})) | call.labels
         touch = Touch(task.id, history.size, sorted(touched - history.labels), until)
-        once = () if call.reference is None else (once_done(asked.resource.value, task, call.reference),)
+        once = () if call.reference is None else (once_done(asked.resource.value, task, call.reference, call.amount, touched),)
         identifier, record = serialize(CallConsumed(labels=sorted(touched), **_facts(asked, question)))
         try:
             self.allowances.commit(replace(_unmoved(asked, token), touch=touch, once=once, record=record), spends)
@@ -143,9 +146,13 @@ class Calls:
         return Decision(allowed=True, context={"id": identifier})
 
 
-def once_done(resource: Resource, task: Task, reference: str) -> Once:
-    """The mark under which a resource's own id of what was done counts once, reported or asked about."""
-    return Once("event", f"{resource.id} {task.id} {reference}", max(1, task.deadline + REMEMBER - clock.timestamp()))
+def once_done(resource: Resource, task: Task, reference: str, amount: Amount | None, labels: frozenset[str]) -> Once:
+    """The mark under which a resource's own id of what was done counts once, reported or asked about.
+
+    With another amount or other labels it is another deed, whatever it is called: it is counted and touches by itself.
+    """
+    done = sha256(json.dumps([amount, sorted(labels)]).encode()).hexdigest()
+    return Once("event", f"{resource.id} {task.id} {done} {reference}", max(1, task.deadline + REMEMBER - clock.timestamp()))
 
 
 def _unmoved(asked: Asked, token: VerifiedToken) -> Commit:

@@ -263,7 +263,7 @@ class TaskRequests:
             read,
             epochs=token.lineage.epochs,
             undenied=token.denied_by,
-            once=(once_done(resource, task.value, reference),) if reference is not None else (),
+            once=(once_done(resource, task.value, reference, amount, labels),) if reference is not None else (),
             touch=Touch(task.value.id, None, new, until),
             record=written,
         )

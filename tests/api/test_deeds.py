@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.audit.events import Who
-from app.errors import Refused
+from app.errors import NotFound, Refused
 from app.policy.policies import Policies
 from tests.api.conftest import ALL, Callers
 from tests.world import Api, Party, Person, World, claims_of
@@ -222,3 +222,9 @@ def test_a_retired_agent_does_not_come_back(callers: Callers) -> None:
     answer = callers.post(f"/agents/{agent.id}/resume", token)
     assert (answer.status, answer.error) == (409, "refused")
     assert "retired" in answer.json["error_description"]
+
+
+@pytest.mark.parametrize("version", [0, 2**31, 2**63, 10**40])
+def test_a_version_that_no_policy_has_is_not_found(callers: Callers, version: int) -> None:
+    with pytest.raises(NotFound):
+        callers.world.server.policies.get("nobody-wrote-this", version)

@@ -407,6 +407,17 @@ def test_adding_one_needs_a_sign_in_of_just_now(story: Story, later: Later) -> N
     assert "You signed in a while ago" in words(story.page())
 
 
+@pytest.mark.parametrize("name", ["\ud800", "\x00", "ä" * 20, "x" * 1401], ids=ascii)
+def test_an_id_that_no_passkey_has_signs_nobody_in(story: Story, name: str) -> None:
+    device = story.device()
+    assert story.register(device).status == 303
+    browser = story.world.browser()
+    page = browser.get("/login")
+    answer = json.loads(device.get(options(page))) | {"id": name}
+    fields = dict(form_of(page, "/login/passkey"))
+    assert browser.post("/login/passkey", [*(fields | {"response": json.dumps(answer)}).items()]).status == 401
+
+
 @pytest.mark.parametrize("name", ["", "   ", "x" * 61, "two\nlines", "turned\u202eround"])
 def test_a_name_is_a_name(story: Story, name: str) -> None:
     assert story.register(story.device(), name).status == 400

@@ -310,9 +310,39 @@ def test_a_reference_is_counted_once_asked_about_or_reported(story: Story) -> No
     said = evaluated(story, token, consume=True, reference="m-1")
     assert (said["decision"], said["context"]["repeated"]) == (True, True)
     assert story.world.ledger(id=said["context"]["id"])[0]["event"] == "call.permitted"
-    assert story.report(story.mail, task, token, reference="m-1").ok()["repeated"]
+    assert story.report(story.mail, task, token, action="mail:read", reference="m-1").ok()["repeated"]
     assert evaluated(story, token, consume=True, reference="m-2")["decision"] is True
     assert evaluated(story, token, consume=True, reference="m-3")["decision"] is False
+
+
+def test_a_reference_hides_no_other_amount_and_no_other_label(story: Story) -> None:
+    task = story.task(limits={"amount": {"currency": "EUR", "max": "100.00"}})
+    token = story.token(story.mail, task)
+
+    def spent(value: str) -> bool:
+        said = evaluated(story, token, consume=True, reference="m-1", amount={"currency": "EUR", "value": value})
+        return bool(said["decision"])
+
+    def reported(value: str) -> Answer:
+        amount = {"currency": "EUR", "value": value}
+        return story.report(story.mail, task, token, action="mail:read", reference="m-1", amount=amount)
+
+    assert spent("30") and spent("30.00") and not spent("71")
+    assert reported("30").ok()["repeated"]
+    assert reported("71").error == "access_denied"
+    assert spent("70") and not spent("0.01")
+    evaluated(story, token, consume=True, reference="m-2")
+    assert "secret-file" not in touched(story, task)
+    evaluated(story, token, consume=True, reference="m-2", labels=["secret-file"])
+    assert "secret-file" in touched(story, task)
+
+
+def test_a_reference_reported_hides_no_other_label(story: Story) -> None:
+    task = story.task()
+    token = story.token(story.mail, task)
+    story.report(story.mail, task, token, reference="r-1").ok()
+    assert "repeated" not in story.report(story.mail, task, token, reference="r-1", labels=["secret-file"]).ok()
+    assert "secret-file" in touched(story, task)
 
 
 # The wire
