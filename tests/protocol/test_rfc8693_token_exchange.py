@@ -407,12 +407,19 @@ def test_an_operators_entitlement_opens_one_audience_for_one_target(story: Story
     answer = story.world.exchange(story.stranger, token, resource=story.travel.uri)
     refused(answer, "invalid_request")
     story.world.server.agent_registry.entitle(story.stranger.id, audience=story.travel.uri, target=story.travel.uri, by=BY)
-    allowed = claims_of(story.world.exchange(story.stranger, token, resource=story.travel.uri).ok()["access_token"])
+    # She was not told of it: only a consent given since is for the stranger too.
+    refused(story.world.exchange(story.stranger, token, resource=story.travel.uri), "invalid_request")
+    browser = story.world.signed_in(story.alice)
+    consent = story.world.consented(browser, story.assistant, story.travel, story.calendar, away=True)["consent_id"]
+
+    def told(api: Api) -> str:
+        return str(story.world.exchange(story.assistant, consent, CONSENT, resource=api.uri).ok()["access_token"])
+
+    allowed = claims_of(story.world.exchange(story.stranger, told(story.travel), resource=story.travel.uri).ok()["access_token"])
     assert allowed["act"]["sub"] == story.stranger.uri
     assert allowed["act"]["act"]["sub"] == story.assistant.uri
     assert allowed["scope"] == "travel:search"
-    calendar = story.token(story.calendar)
-    refused(story.world.exchange(story.stranger, calendar, resource=story.calendar.uri), "invalid_request")
+    refused(story.world.exchange(story.stranger, told(story.calendar), resource=story.calendar.uri), "invalid_request")
 
 
 # Hand-over asked for by an application
