@@ -166,7 +166,7 @@ def _in_a_row(session: Session, agent: Agent | None, *, served: bool) -> int:
     if not agent.hands_to:
         return 1
     lists = session.scalars(select(AgentRow.hands_to).where(AgentRow.id.in_(sorted(agent.hands_to))))
-    return min(agent.max_depth, agent.max_depth if any(lists) else 2)
+    return agent.max_depth if any(lists) else min(agent.max_depth, 2)
 
 
 def _names(session: Session, which: ColumnElement[bool]) -> tuple[str, ...]:

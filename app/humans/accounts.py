@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from ipaddress import ip_address, ip_network
@@ -146,9 +146,7 @@ class Accounts:
                 deed.end(Thing(Kind.SESSION, session_id))
             record(
                 deed.session,
-                Changed(
-                    who=replace(by, human=by.human or human_id), kind=Kind.HUMAN.value, target=human_id, what={"changed": ["password"]}
-                ),
+                Changed(who=by.over(human_id), kind=Kind.HUMAN.value, target=human_id, what={"changed": ["password"]}),
             )
 
     def disable(self, human_id: str, *, by: Who) -> None:

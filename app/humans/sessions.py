@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -153,14 +153,14 @@ class Sessions:
             if row is None:
                 raise NotFound(f"no session {session_id}")
             row.ended_at = row.ended_at or clock.timestamp()
-            _end(deed, session_id, replace(by, human=by.human or row.human))
+            _end(deed, session_id, by.over(row.human))
 
     def end_all(self, human_id: str, by: Who) -> int:
         """End every open session of a human. Returns how many there were."""
         with self._deeds.deed() as deed:
             ended = end_sessions(deed, human_id)
             for session_id in ended:
-                _end(deed, session_id, replace(by, human=by.human or human_id))
+                _end(deed, session_id, by.over(human_id))
         return len(ended)
 
     def end_everything(self, *, by: Who) -> None:

@@ -55,7 +55,7 @@ REMEMBERED = 4096
 MAX_NESTING = 40
 """Brackets inside each other in a policy: Cedar's parser calls itself for each, and at a thousand the process is gone."""
 
-TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|//[^\n]*|[()\[\]{}]', re.DOTALL)
+TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|//[^\n\r]*|[()\[\]{}]', re.DOTALL)
 """Strings and comments, whose brackets are none, and brackets."""
 
 TOO_LONG = "a condition is too long: divide it among several policies"
@@ -340,9 +340,12 @@ def _nesting(text: str) -> int:
     """How many brackets are inside each other at most."""
     depth = deepest = 0
     for token in TOKENS.findall(text):
-        depth += token in {"(", "[", "{"}
-        depth -= token in {")", "]", "}"}
-        deepest = max(deepest, depth)
+        if token in {"(", "[", "{"}:
+            depth += 1
+            deepest = max(deepest, depth)
+        elif token in {")", "]", "}"}:
+            # One too many takes nothing from those that follow.
+            depth = max(0, depth - 1)
     return deepest
 
 

@@ -72,3 +72,12 @@ def test_the_page_names_those_who_are_handed_to_in_turn(world: World, alice: Per
     agent = world.agent(alice, ceiling=[(api, "read")], hands_to=[middle])
     page = world.signed_in(alice).authorize(world.authorization(agent, "v" * 43, api))
     assert "Middle one</strong>" in page.text and "on in turn to <strong>Last of all</strong>" in page.text
+
+
+def test_the_page_names_those_to_whom_the_services_agents_hand_on(world: World, alice: Person) -> None:
+    api = world.resource("read")
+    last = world.agent(alice, ceiling=[(api, "read")], name="Behind the service")
+    world.agent(alice, ceiling=[(api, "read")], hands_to=[last], serves=api.uri, name="The service itself")
+    agent = world.agent(alice, ceiling=[(api, "read")])
+    page = world.signed_in(alice).authorize(world.authorization(agent, "v" * 43, api))
+    assert "The service itself</strong>" in page.text and "on in turn to <strong>Behind the service</strong>" in page.text

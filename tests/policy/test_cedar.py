@@ -269,7 +269,17 @@ def test_no_policy_has_the_name_of_our_own_permit() -> None:
         assert not PolicySet.compile([(name, "forbid (principal, action, resource);")]).ask(question()).allowed
 
 
-@pytest.mark.parametrize("deep", ["(" * 20_000, "[" * 3_000, "context.scopes.contains(" * 800, '"(" == "(" && (' * 1_000])
+@pytest.mark.parametrize(
+    "deep",
+    [
+        "(" * 20_000,
+        "[" * 3_000,
+        "context.scopes.contains(" * 800,
+        '"(" == "(" && (' * 1_000,
+        "// \r" + "(" * 1_000,
+        ")" * 1_000 + "(" * 1_000,
+    ],
+)
 def test_what_would_take_the_process_with_it_never_reaches_the_parser(deep: str) -> None:
     with pytest.raises(PolicyError, match="brackets"):
         check("deep", f"forbid (principal, action, resource) when {{ {deep} true }};")
@@ -277,11 +287,10 @@ def test_what_would_take_the_process_with_it_never_reaches_the_parser(deep: str)
 
 @pytest.mark.parametrize("link", ["true && ", "true || ", "if true then true else "])
 def test_a_condition_that_is_too_long_is_said_to_be(link: str) -> None:
-    for times in (60, 100, 300, 800):
-        try:
+    check("short", f"forbid (principal, action, resource) when {{ {link * 20} true }};")
+    for times in (100, 300, 800):
+        with pytest.raises(PolicyError):
             check("long", f"forbid (principal, action, resource) when {{ {link * times} true }};")
-        except PolicyError as error:
-            assert str(error)
 
 
 def test_brackets_in_strings_and_comments_are_none() -> None:
